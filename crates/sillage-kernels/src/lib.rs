@@ -1,0 +1,61 @@
+//! Kernels of Sillage: everything that must be fast, and everything `unsafe`.
+//!
+//! The room's rules: a kernel is written once, generic over sixteen-lane
+//! vectors (`isa`), and the order of its arithmetic depends only on shapes and
+//! on the instruction set, never on batch, split or thread count.
+
+pub mod attention;
+pub mod conv;
+pub mod elementwise;
+pub mod isa;
+mod math;
+pub mod linear;
+pub mod memory;
+pub mod pack;
+pub mod norm;
+pub mod rope;
+pub mod scan;
+mod scratch;
+mod spread;
+#[cfg(test)]
+mod testing;
+pub mod threads;
+
+pub use attention::{AttendSegment, AttendShape, KvShape, PAGE, PageMut, PageRef, attend, write_kv};
+pub use conv::{Conv, ConvSegment, causal_conv};
+pub use elementwise::{
+    Activation, activate, add_scaled, gated_activation, scale_columns, softplus_dt,
+};
+pub use isa::Isa;
+pub use linear::{Product, Write, linear};
+pub use memory::{Buffer, Plain};
+pub use norm::{GatedNorm, layer_norm, rms_norm, rms_norm_gated};
+pub use rope::{RopeTable, rope};
+pub use scan::{
+    ScanSegment, SelectiveShape, SsdShape, StateMut, selective_scan, ssd,
+};
+pub use pack::{Bits, FloatType, IntRow, IntSpec, Linear, PackError, ScaleType};
+pub use threads::Pool;
+
+/// What every kernel needs to run: a code path and the threads to use.
+#[derive(Debug)]
+pub struct Compute {
+    /// The code path.
+    pub isa: Isa,
+    /// The threads.
+    pub pool: Pool,
+}
+
+impl Compute {
+    /// The fastest path of this CPU on `threads` threads (the caller's included).
+    #[must_use]
+    pub fn new(threads: usize) -> Self {
+        Self::with_isa(Isa::best(), threads)
+    }
+
+    /// A chosen path on `threads` threads.
+    #[must_use]
+    pub fn with_isa(isa: Isa, threads: usize) -> Self {
+        Self { isa, pool: Pool::new(threads) }
+    }
+}
