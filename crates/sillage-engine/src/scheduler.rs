@@ -23,6 +23,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub trait Steps: Send + Sync {
     /// The layout of one session's state.
     fn layout(&self) -> &Arc<Layout>;
+    /// One more than the largest token.
+    fn vocab(&self) -> usize;
     /// Feeds every row its tokens; see [`Model::forward`].
     ///
     /// # Errors
@@ -33,6 +35,9 @@ pub trait Steps: Send + Sync {
 impl Steps for Model {
     fn layout(&self) -> &Arc<Layout> {
         Model::layout(self)
+    }
+    fn vocab(&self) -> usize {
+        Model::vocab(self)
     }
     fn forward(&self, cx: &Compute, rows: &mut [Row<'_>]) -> Result<Logits, ForwardError> {
         Model::forward(self, cx, rows)
@@ -137,6 +142,14 @@ pub enum StepError {
     /// There was nothing to read.
     #[error("the prompt is empty: give at least one token (or text) to continue from")]
     EmptyPrompt,
+    /// A token the model does not have.
+    #[error("token {token} is not among the model's {vocab}: was the text encoded with another model's tokenizer?")]
+    UnknownToken {
+        /// The token.
+        token: u32,
+        /// Tokens of the model.
+        vocab: usize,
+    },
     /// One session alone exceeds the budget.
     #[error(
         "this session's state would take {needed} bytes and all sessions together may take {budget}: raise the state budget or shorten the prompt and max tokens"
@@ -280,6 +293,11 @@ impl<M: Steps> Scheduler<M> {
         let given = request.tokens.len();
         if given == 0 {
             return Err(StepError::EmptyPrompt);
+        }
+        // Found here and not in the step, where it would fail the others too.
+        let vocab = self.model.vocab();
+        if let Some(&token) = request.tokens.iter().find(|&&t| t as usize >= vocab) {
+            return Err(StepError::UnknownToken { token, vocab });
         }
         if let Some(snapshot) = &request.resume {
             let position = snapshot.position();

@@ -91,8 +91,8 @@ fn scheduler(model: &Arc<Model>, limits: Limits, prefix: Option<PrefixCache>) ->
 }
 
 fn cache(model: &Model, stride: usize, folder: Option<&Path>) -> PrefixCache {
-    let mut options = StoreOptions::default();
-    options.disk = folder.map(|folder| DiskOptions { folder: folder.into(), bytes: 1 << 30 });
+    let disk = folder.map(|folder| DiskOptions { folder: folder.into(), bytes: 1 << 30 });
+    let options = StoreOptions { memory_bytes: 1 << 30, disk, write_through: false };
     let store = Store::open(Arc::clone(model.layout()), options).unwrap();
     PrefixCache::new(Arc::new(store), stride)
 }
@@ -212,7 +212,8 @@ fn bad_requests_are_refused_with_reasons() {
     let (bad, _) = submit(&mut scheduler, request(vec![0, outside], 1));
     let (good, _) = submit(&mut scheduler, request(vec![0, 1], 1));
     drain(&mut scheduler);
-    assert!(matches!(bad.finished().reason, Reason::Failed(_)));
+    let unknown = StepError::UnknownToken { token: outside, vocab: model.vocab() };
+    assert_eq!(bad.finished().reason, Reason::Failed(unknown));
     assert_eq!(good.finished().reason, Reason::Length, "others must not suffer");
     let foreign = Session::new(&self::model("mamba2-g2")).snapshot();
     let resumed = Request { resume: Some(foreign), ..request(vec![0, 1], 1) };
@@ -289,8 +290,7 @@ fn a_restart_keeps_what_was_read() {
 #[test]
 fn a_store_too_small_for_anything_costs_only_speed() {
     let model = model("mamba2-g1");
-    let mut options = StoreOptions::default();
-    options.memory_bytes = 10;
+    let options = StoreOptions { memory_bytes: 10, ..StoreOptions::default() };
     let store = Store::open(Arc::clone(model.layout()), options).unwrap();
     let prefix = PrefixCache::new(Arc::new(store), 16);
     let mut scheduler = scheduler(&model, Limits::default(), Some(prefix));

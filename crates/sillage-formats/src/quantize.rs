@@ -359,10 +359,10 @@ fn header(checkpoint: &Checkpoint, plan: &[Planned<'_>], tokenizer_bytes: u64) -
 /// Weights converted between two reports of progress.
 const PIECE: usize = 1 << 20;
 
-fn write_tensor(
-    planned: &Planned<'_>,
-    write: &mut dyn FnMut(&[u8], u64) -> Result<(), FormatError>,
-) -> Result<(), FormatError> {
+/// Takes the bytes of some rows and the number of their weights.
+type WriteRows<'a> = dyn FnMut(&[u8], u64) -> Result<(), FormatError> + 'a;
+
+fn write_tensor(planned: &Planned<'_>, write: &mut WriteRows<'_>) -> Result<(), FormatError> {
     let (tensor, name) = (planned.tensor, planned.name);
     let cols = tensor.cols();
     if !planned.copy && tensor.shape.len() == 1 {
@@ -428,7 +428,7 @@ fn encode(ty: TensorType, values: &[f32]) -> Result<Vec<u8>, FormatError> {
             .map(|thread| {
                 thread
                     .join()
-                    .unwrap_or_else(|_| Err(FormatError::Cancelled))
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             })
             .collect()
     });

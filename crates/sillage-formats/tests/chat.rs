@@ -1,4 +1,9 @@
 //! Chat templates as published models write them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed test should panic"
+)]
 
 use serde_json::json;
 use sillage_formats::{ChatError, ChatTemplate, Message};

@@ -1,4 +1,9 @@
 //! Replays the fuzzers' corpora: seeds, and every input that once broke something.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed test should panic"
+)]
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,5 +1,10 @@
 //! Against the goldens: block types as the `gguf` package decodes them, and every architecture's
 //! GGUF file against the folder it was converted from.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed test should panic"
+)]
 
 mod common;
 

@@ -1,4 +1,9 @@
 //! Truncated, damaged and hostile files: an error that names the cause, never a panic.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed test should panic"
+)]
 
 mod common;
 

@@ -1,4 +1,9 @@
 //! Writing checkpoints as one file, and block encoders.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed test should panic"
+)]
 
 mod common;
 

@@ -1,4 +1,9 @@
 //! Text to tokens and back.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed test should panic"
+)]
 
 mod common;
 

@@ -43,7 +43,12 @@ fn weight(kind: Kind, rows: usize, cols: usize) -> Linear {
         }),
         Kind::Int(spec) => Linear::pack_int(rows, cols, spec, |row, parts| {
             parts.q.fill((row % 16) as u8);
-            for values in [parts.scales, parts.mins, parts.super_scales, parts.super_mins] {
+            for values in [
+                parts.scales,
+                parts.mins,
+                parts.super_scales,
+                parts.super_mins,
+            ] {
                 values.fill(1.0 / 128.0);
             }
             Ok(())
@@ -55,7 +60,10 @@ fn weight(kind: Kind, rows: usize, cols: usize) -> Linear {
 /// CPU time of this thread, in seconds.
 #[cfg(target_os = "linux")]
 fn cpu_time() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `time` outlives the call, which writes it.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
@@ -74,7 +82,11 @@ fn seconds(cx: &Compute, repeats: usize, mut call: impl FnMut()) -> (f64, f64) {
             let (start, cpu) = (Instant::now(), cpu_time());
             call();
             let (wall, cpu) = (start.elapsed().as_secs_f64(), cpu_time() - cpu);
-            if cx.pool.threads() == 1 && cpu.is_finite() { cpu } else { wall }
+            if cx.pool.threads() == 1 && cpu.is_finite() {
+                cpu
+            } else {
+                wall
+            }
         })
         .collect();
     times.sort_by(f64::total_cmp);
@@ -98,13 +110,27 @@ fn read(cx: &Compute, buffer: &Buffer<u32>) -> (f64, f64) {
 
 fn product(cx: &Compute, weight: &Linear, x: &[f32], m: usize, y: &mut [f32]) {
     let y_stride = weight.rows();
-    linear(cx, x, m, &mut [Product { weight, y, y_stride, y_offset: 0, write: Write::Store }]);
+    linear(
+        cx,
+        x,
+        m,
+        &mut [Product {
+            weight,
+            y,
+            y_stride,
+            y_offset: 0,
+            write: Write::Store,
+        }],
+    );
 }
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let threads = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(2);
-    let isa = arguments.next().and_then(|name| Isa::named(&name)).unwrap_or(Isa::best());
+    let isa = arguments
+        .next()
+        .and_then(|name| Isa::named(&name))
+        .unwrap_or(Isa::best());
     let only = arguments.next();
     let cx = Compute::with_isa(isa, threads);
     println!("{} on {threads} threads", isa.name());
@@ -142,8 +168,9 @@ fn main() {
             for m in [4, 16, 64, 512] {
                 let x: Vec<f32> = (0..m * cols).map(|i| (i % 13) as f32 - 6.0).collect();
                 let mut y = vec![0f32; m * rows];
-                let (best, median) =
-                    seconds(&cx, if m > 100 { 7 } else { 21 }, || product(&cx, &weight, &x, m, &mut y));
+                let (best, median) = seconds(&cx, if m > 100 { 7 } else { 21 }, || {
+                    product(&cx, &weight, &x, m, &mut y)
+                });
                 let operations = (2 * m * rows * cols) as f64 / 1e9;
                 print!(" {:7.0} ({:.0})", operations / best, operations / median);
             }

@@ -3,7 +3,7 @@ fn cpu() -> f64 { let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 }; unsafe {
 fn best(n: usize, mut f: impl FnMut()) -> f64 { f(); (0..n).map(|_| { let s = cpu(); f(); cpu() - s }).fold(f64::INFINITY, f64::min) }
 fn main() {
     let cx = Compute::new(1);
-    for (heads, layers) in [(1usize, 1usize), (4, 1), (24, 1), (24, 8), (24, 24)] {
+    for (heads, layers) in [(24usize, 24usize)] {
         let shape = SsdShape { heads, headdim: 64, d_state: 128, groups: 1 };
         let inner = heads * 64;
         for bf16 in [false, true] {
@@ -22,7 +22,22 @@ fn main() {
             }
         }
     }
-    for (inner, layers) in [(128, 1), (1536, 1), (1536, 24)] {
+    for (bf16, pos) in [(false, 960usize), (false, 4096*3), (true, 960), (true, 4096 * 3)] {
+        let kv = KvShape { kv_heads: 3, head_dim: 64 };
+        let shape = AttendShape { heads: 9, kv, scale: 0.125, window: None, softcap: None };
+        let n = pos / 64 + 1;
+        let p32 = vec![Buffer::<f32>::zeroed(kv.page_len()); if bf16 {0} else {n}];
+        let p16 = vec![Buffer::<u16>::zeroed(kv.page_len()); if bf16 {n} else {0}];
+        for m in [1usize, 64] {
+        let q = vec![0.1f32; m * 9 * 64]; let mut out = q.clone();
+        let t = best(if m == 1 {100} else {10}, || {
+            let pages = p32.iter().map(|p| PageRef::F32(p)).chain(p16.iter().map(|p| PageRef::Bf16(p))).collect();
+            attend(&cx, &shape, &q, &[AttendSegment { tokens: 0..m, start: pos - 1 , first_page: 0, pages }], &mut out);
+        });
+        println!("attend bf16 {bf16} positions {pos} m {m}: {:.1} GB/s {:.1} GFLOP/s", (n * kv.page_len() * if bf16 {2} else {4}) as f64 / t / 1e9, (m * pos * 9 * 64 * 4) as f64 / t / 1e9);
+        }
+    }
+    for (inner, layers) in [(128, 1)] {
         let shape = SelectiveShape { d_inner: inner, d_state: 16 };
         for m in [1usize, 2, 8, 64] {
             let x = vec![0.5f32; m * inner];

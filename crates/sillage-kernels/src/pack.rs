@@ -79,23 +79,53 @@ pub struct IntSpec {
 
 impl IntSpec {
     /// GGUF's `Q8_0`, with 128 added to its signed weights.
-    pub const Q8_0: Self =
-        Self { bits: Bits::Eight, block: 32, zero: 128, has_min: false, scale: ScaleType::F16 };
+    pub const Q8_0: Self = Self {
+        bits: Bits::Eight,
+        block: 32,
+        zero: 128,
+        has_min: false,
+        scale: ScaleType::F16,
+    };
     /// GGUF's `Q4_0`.
-    pub const Q4_0: Self =
-        Self { bits: Bits::Four, block: 32, zero: 8, has_min: false, scale: ScaleType::F16 };
+    pub const Q4_0: Self = Self {
+        bits: Bits::Four,
+        block: 32,
+        zero: 8,
+        has_min: false,
+        scale: ScaleType::F16,
+    };
     /// GGUF's `Q4_1`.
-    pub const Q4_1: Self =
-        Self { bits: Bits::Four, block: 32, zero: 0, has_min: true, scale: ScaleType::F16 };
+    pub const Q4_1: Self = Self {
+        bits: Bits::Four,
+        block: 32,
+        zero: 0,
+        has_min: true,
+        scale: ScaleType::F16,
+    };
     /// GGUF's `Q4_K`.
-    pub const Q4_K: Self =
-        Self { bits: Bits::Four, block: 32, zero: 0, has_min: true, scale: ScaleType::Nested };
+    pub const Q4_K: Self = Self {
+        bits: Bits::Four,
+        block: 32,
+        zero: 0,
+        has_min: true,
+        scale: ScaleType::Nested,
+    };
     /// GGUF's `Q5_K`.
-    pub const Q5_K: Self =
-        Self { bits: Bits::Eight, block: 32, zero: 0, has_min: true, scale: ScaleType::Nested };
+    pub const Q5_K: Self = Self {
+        bits: Bits::Eight,
+        block: 32,
+        zero: 0,
+        has_min: true,
+        scale: ScaleType::Nested,
+    };
     /// GGUF's `Q6_K`.
-    pub const Q6_K: Self =
-        Self { bits: Bits::Six, block: 16, zero: 32, has_min: false, scale: ScaleType::Nested };
+    pub const Q6_K: Self = Self {
+        bits: Bits::Six,
+        block: 16,
+        zero: 32,
+        has_min: false,
+        scale: ScaleType::Nested,
+    };
 
     /// What the number of columns must be a multiple of.
     #[must_use]
@@ -228,7 +258,14 @@ impl IntLayout {
             _ => 0,
         };
         let q = kinds * scales;
-        Self { scale, halves, mins: scales, q, step: q + PANEL_ROWS * BLOCK * bits / 8, supers }
+        Self {
+            scale,
+            halves,
+            mins: scales,
+            q,
+            step: q + PANEL_ROWS * BLOCK * bits / 8,
+            supers,
+        }
     }
 
     /// Where step `b` starts (if `b` begins a super-block, its factors).
@@ -348,7 +385,9 @@ impl Linear {
         for row in 0..rows {
             fill(row, parts.borrow())?;
             let (panel, lane) = linear.panel_of_row_mut(row);
-            parts.write(spec, panel, lane).map_err(|block| PackError::Scale { row, block })?;
+            parts
+                .write(spec, panel, lane)
+                .map_err(|block| PackError::Scale { row, block })?;
         }
         Ok(linear)
     }
@@ -367,7 +406,14 @@ impl Linear {
             .checked_mul(rows.div_ceil(PANEL_ROWS))
             .filter(|&bytes| bytes <= isize::MAX as usize / 2)
             .ok_or(PackError::TooLarge { rows, cols })?;
-        Ok(Self { rows, cols, format, panel_bytes, data: Buffer::zeroed(bytes), bias: None })
+        Ok(Self {
+            rows,
+            cols,
+            format,
+            panel_bytes,
+            data: Buffer::pooled(bytes),
+            bias: None,
+        })
     }
 
     /// The same weight with `bias` (one value per row) added to its outputs.
@@ -376,7 +422,10 @@ impl Linear {
     /// [`PackError::Bias`] if the length is not the number of rows.
     pub fn with_bias(mut self, bias: Vec<f32>) -> Result<Self, PackError> {
         if bias.len() != self.rows {
-            return Err(PackError::Bias { rows: self.rows, found: bias.len() });
+            return Err(PackError::Bias {
+                rows: self.rows,
+                found: bias.len(),
+            });
         }
         let mut padded = Buffer::zeroed(self.panels() * PANEL_ROWS);
         padded[..self.rows].copy_from_slice(&bias);
@@ -477,7 +526,10 @@ impl Linear {
 
     fn panel_of_row_mut(&mut self, row: usize) -> (&mut [u8], usize) {
         let start = row / PANEL_ROWS * self.panel_bytes;
-        (&mut self.data[start..][..self.panel_bytes], row % PANEL_ROWS)
+        (
+            &mut self.data[start..][..self.panel_bytes],
+            row % PANEL_ROWS,
+        )
     }
 }
 
@@ -492,7 +544,11 @@ struct RowParts {
 
 impl RowParts {
     fn new(spec: IntSpec, cols: usize) -> Self {
-        let supers = if spec.scale == ScaleType::Nested { cols / spec.columns() } else { 0 };
+        let supers = if spec.scale == ScaleType::Nested {
+            cols / spec.columns()
+        } else {
+            0
+        };
         let with_min = |n| vec![0f32; if spec.has_min { n } else { 0 }];
         Self {
             q: vec![0; cols],
@@ -520,13 +576,21 @@ impl RowParts {
         for (b, q) in self.q.chunks_exact(BLOCK).enumerate() {
             let start = layout.start(b);
             if layout.supers > 0 && b % SUPER_STEPS == 0 {
-                let factors = [Some(&self.super_scales), spec.has_min.then_some(&self.super_mins)];
+                let factors = [
+                    Some(&self.super_scales),
+                    spec.has_min.then_some(&self.super_mins),
+                ];
                 for (i, factors) in factors.into_iter().flatten().enumerate() {
                     let to = &mut panel[start + 2 * (i * PANEL_ROWS + lane)..];
                     write_float(ScaleType::F16, to, factors[b / SUPER_STEPS]);
                 }
             }
-            let start = start + if b % SUPER_STEPS == 0 { layout.supers } else { 0 };
+            let start = start
+                + if b % SUPER_STEPS == 0 {
+                    layout.supers
+                } else {
+                    0
+                };
             let step = &mut panel[start..start + layout.step];
             for half in 0..layout.halves {
                 let (i, at) = (b * layout.halves + half, layout.scale_at(lane, half));
@@ -548,9 +612,17 @@ impl RowParts {
             write_float(spec.scale, to, v);
             return Ok(());
         }
-        let factors = if min { &self.super_mins } else { &self.super_scales };
+        let factors = if min {
+            &self.super_mins
+        } else {
+            &self.super_scales
+        };
         let factor = f16::from_f32(factors[i * spec.block / spec.columns()]).to_f32();
-        let times = if factor == 0.0 { 0.0 } else { (v / factor).round() };
+        let times = if factor == 0.0 {
+            0.0
+        } else {
+            (v / factor).round()
+        };
         // A NaN fails the comparison, and so does what f16 cannot hold.
         if times * factor == v && (-128.0..=127.0).contains(&times) {
             to[0] = times as i8 as u8;

@@ -65,6 +65,9 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// Memory for states of earlier turns.
+const STORED_BYTES: u64 = 1 << 30;
+
 /// A model at work for this command.
 struct Writer<'a> {
     args: &'a Args,
@@ -90,7 +93,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let tokenizer = Arc::new(checkpoint.tokenizer()?);
     let defaults = checkpoint.generation_defaults(Some(&tokenizer));
     let model = Arc::new(model);
-    let store = Store::open(Arc::clone(model.layout()), StoreOptions::default())?;
+    let options = StoreOptions { memory_bytes: STORED_BYTES, ..StoreOptions::default() };
+    let store = Store::open(Arc::clone(model.layout()), options)?;
     let prefix = PrefixCache::new(Arc::new(store), 0);
     // One session: whatever memory there is may be its own.
     let limits = Limits { state_bytes: u64::MAX, ..Limits::default() };
@@ -129,9 +133,9 @@ impl Writer<'_> {
         );
         let echo = if self.args.json { None } else { Some(text.as_str()) };
         let turn = self.write(tokens, loaded, continues, echo)?;
+        turn.check()?;
         self.save_state(&turn, None)?;
-        self.report(&turn)?;
-        turn.check()
+        self.report(&turn)
     }
 
     fn load_state(&self) -> Result<Option<Snapshot>> {

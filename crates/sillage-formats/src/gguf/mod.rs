@@ -3,6 +3,7 @@
 //! The header is read with every count checked against the bytes that are left, so that a hostile
 //! file cannot make the reader allocate much more than its own size; tensors stay in the file.
 
+mod architectures;
 mod cursor;
 mod names;
 mod settings;

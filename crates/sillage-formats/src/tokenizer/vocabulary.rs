@@ -288,8 +288,11 @@ fn sentencepiece(vocabulary: &Vocabulary) -> Result<Value, TokenizerError> {
 }
 
 /// SentencePiece joins the neighbours whose joint token has the best score. As merges: every way
-/// to cut a token into two tokens, best score first. Ties go to the lower id, as SentencePiece's
-/// own training numbers them.
+/// to cut a token into two tokens, best score first.
+///
+/// Some converters write one score for all tokens. Then the lower id goes first, as
+/// SentencePiece's training numbers them, but runs of spaces go last: Llama's vocabulary has them
+/// at the front by id and at the end by score.
 fn merges_from_scores(vocabulary: &Vocabulary) -> Vec<Value> {
     let ids: HashMap<&str, usize> = vocabulary
         .tokens
@@ -315,11 +318,12 @@ fn merges_from_scores(vocabulary: &Vocabulary) -> Vec<Value> {
             }
         }
     }
-    merges.sort_by(|a, b| {
-        b.0.total_cmp(&a.0)
-            .then((a.1, a.2, a.3).cmp(&(b.1, b.2, b.3)))
-    });
     let token = |id: usize| vocabulary.tokens[id].as_str();
+    let blank = |id: usize| token(id).chars().all(|c| c == '▁');
+    merges.sort_by(|a, b| {
+        let order = |m: &(f32, usize, usize, usize)| (blank(m.1), m.1, m.2, m.3);
+        b.0.total_cmp(&a.0).then_with(|| order(a).cmp(&order(b)))
+    });
     merges
         .iter()
         .map(|&(_, _, left, right)| json!([token(left), token(right)]))

@@ -83,6 +83,8 @@ impl Kernel for Merge<'_> {
 struct Head<E> {
     k: *const E,
     v: *const E,
+    /// What will be wanted next: the following page's keys.
+    next: *const E,
     /// Elements per key; and per value, padded.
     dim: usize,
     padded: usize,
@@ -133,21 +135,31 @@ impl Block<'_> {
         let first = self.shape.first_seen(self.position(self.rows.start)).max(span * SPAN);
         let last = self.position(self.rows.end - 1).min((span + 1) * SPAN - 1);
         for page in first / PAGE..last / PAGE + 1 {
-            let kv = &self.shape.kv;
-            let (k, v) = (kv.keys(self.head), kv.values(self.head));
-            let (dim, padded) = (kv.head_dim, kv.padded());
-            let (k_len, v_len) = (dim * PAGE, padded * PAGE);
-            match self.segment.pages[page - self.segment.first_page] {
+            let page_start = page * PAGE;
+            let page = page - self.segment.first_page;
+            let next = self.segment.pages.get(page + 1);
+            match self.segment.pages[page] {
                 PageRef::F32(data) => {
-                    let (k, v) = (data[k..][..k_len].as_ptr(), data[v..][..v_len].as_ptr());
-                    self.page(s, page * PAGE, Head { k, v, dim, padded }, part, weights);
+                    let next = if let Some(PageRef::F32(next)) = next { next } else { data };
+                    self.page(s, page_start, self.head(data, next), part, weights);
                 }
                 PageRef::Bf16(data) => {
-                    let (k, v) = (data[k..][..k_len].as_ptr(), data[v..][..v_len].as_ptr());
-                    self.page(s, page * PAGE, Head { k, v, dim, padded }, part, weights);
+                    let next = if let Some(PageRef::Bf16(next)) = next { next } else { data };
+                    self.page(s, page_start, self.head(data, next), part, weights);
                 }
             }
         }
+    }
+
+    /// This block's head in a page.
+    #[inline(always)]
+    fn head<E>(&self, page: &[E], next: &[E]) -> Head<E> {
+        let kv = &self.shape.kv;
+        let (dim, padded) = (kv.head_dim, kv.padded());
+        let k = kv.keys(self.head)..kv.keys(self.head) + dim * PAGE;
+        let v = kv.values(self.head)..kv.values(self.head) + padded * PAGE;
+        let next = next[k.clone()].as_ptr();
+        Head { k: page[k].as_ptr(), v: page[v].as_ptr(), next, dim, padded }
     }
 
     /// All rows that see something of the page beginning at position `start`.
@@ -356,6 +368,16 @@ impl Block<'_> {
     }
 }
 
+/// Asks for `N` vectors of elements from `at` on. The keys are walked while
+/// these fetch the values, and the values while they fetch the next keys.
+#[inline(always)]
+fn fetch<S: Simd, E, const N: usize>(s: S, from: *const E, at: usize) {
+    let from = from.wrapping_add(at).cast::<u8>();
+    for line in 0..(N * LANES * size_of::<E>()).div_ceil(64) {
+        s.prefetch(from.wrapping_add(line * 64));
+    }
+}
+
 /// The numbers of a page's slots.
 const SLOTS: [f32; PAGE] = {
     let mut slots = [0.0; PAGE];
@@ -385,6 +407,7 @@ unsafe fn dots<S: Simd, E: Element, const R: usize, const G: usize>(
         let mut sums = [[s.splat(0.0); G]; R];
         let k = head.k.add(group * head.dim * LANES);
         for d in 0..head.dim {
+            fetch::<S, E, G>(s, head.v, (d * (PAGE / LANES) + group) * LANES);
             let mut keys = [s.splat(0.0); G];
             for g in 0..G {
                 keys[g] = E::load(s, k.add((g * head.dim + d) * LANES));
@@ -461,6 +484,7 @@ unsafe fn weigh_columns<S: Simd, E: Element, const R: usize, const C: usize>(
             }
         }
         for slot in slots {
+            fetch::<S, E, C>(s, head.next, slot * head.padded + first * LANES);
             let mut values = [s.splat(0.0); C];
             for c in 0..C {
                 values[c] = E::load(s, v.add(slot * head.padded + c * LANES));

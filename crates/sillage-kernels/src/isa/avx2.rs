@@ -96,13 +96,13 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn store_upper(self, to: *mut u16, v: F) {
-        // SAFETY: token; pointer by the caller.
-        unsafe {
-            let [low, high] = self.bits(v).map(|bits| _mm256_srli_epi32::<16>(bits));
-            let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(low, high));
-            _mm256_storeu_si256(to.cast(), packed);
-        }
+    fn join_upper(self, low: F, high: F) -> F {
+        // SAFETY: token.
+        [0, 1].map(|i| unsafe {
+            let low = _mm256_srli_epi32::<16>(_mm256_castps_si256(low[i]));
+            let high = _mm256_castps_si256(high[i]);
+            _mm256_castsi256_ps(_mm256_blend_epi16::<0xaa>(low, high))
+        })
     }
     #[inline(always)]
     fn add(self, a: F, b: F) -> F {

@@ -93,11 +93,15 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
-    unsafe fn store_upper(self, to: *mut u16, v: __m512) {
-        // SAFETY: token; pointer by the caller.
+    fn join_upper(self, low: __m512, high: __m512) -> __m512 {
+        // Table 0xca: bits of the second where the first (the mask) is set,
+        // else of the third.
+        // SAFETY: token.
         unsafe {
-            let bits = _mm512_srli_epi32::<16>(_mm512_castps_si512(v));
-            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(bits));
+            let low = _mm512_srli_epi32::<16>(_mm512_castps_si512(low));
+            let mask = _mm512_set1_epi32(!0xffff);
+            let high = _mm512_castps_si512(high);
+            _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0xca>(mask, high, low))
         }
     }
     #[inline(always)]

@@ -199,19 +199,12 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// Sixteen u16 must be writable at `to`.
     unsafe fn store_bf16(self, to: *mut u16, v: Self::F);
-    /// Stores the upper half of every lane: exact for values that are already
-    /// rounded to bfloat16.
-    /// # Safety
-    /// Sixteen u16 must be writable at `to`.
+    /// Lane by lane the upper half of `low`, moved down, below the upper half
+    /// of `high`: two rounded bfloat16 in one lane.
     #[inline(always)]
-    unsafe fn store_upper(self, to: *mut u16, v: Self::F) {
-        let lanes = self.to_array(v);
-        let mut upper = [0u16; LANES];
-        for i in 0..LANES {
-            upper[i] = (lanes[i].to_bits() >> 16) as u16;
-        }
-        // SAFETY: the caller vouches for sixteen elements.
-        unsafe { to.cast::<[u16; LANES]>().write_unaligned(upper) };
+    fn join_upper(self, low: Self::F, high: Self::F) -> Self::F {
+        let low = self.int_and(self.int_shr::<16>(self.bits(low)), self.int(0xffff));
+        self.from_bits(self.int_or(low, self.int_and(self.bits(high), self.int(!0xffff))))
     }
     #[inline(always)]
     fn to_array(self, v: Self::F) -> [f32; LANES] {

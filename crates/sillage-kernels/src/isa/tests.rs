@@ -26,8 +26,6 @@ impl Kernel for Probe<'_> {
             let brain: [u16; LANES] = self.a.map(|v| bf16::from_f32(v).to_bits());
             let mut stored = [0u16; LANES];
             s.store_bf16(stored.as_mut_ptr(), a);
-            let mut upper = [0u16; LANES];
-            s.store_upper(upper.as_mut_ptr(), a);
             let zero = s.int(7);
             let mut all = vec![
                 show(s.add(a, b)),
@@ -45,7 +43,7 @@ impl Kernel for Probe<'_> {
                 show(s.load_f16(half.as_ptr())),
                 show(s.load_bf16(brain.as_ptr())),
                 stored.map(u32::from).to_vec(),
-                upper.map(u32::from).to_vec(),
+                show(s.join_upper(a, b)),
                 vec![s.sum(a).to_bits(), s.largest(a).to_bits()],
                 show_int(s.to_int(a)),
                 show(s.to_float(s.bits(a))),

@@ -29,7 +29,10 @@ impl Form {
     pub(super) fn of(weight: &Linear) -> Self {
         match weight.format() {
             Format::Float(_) => Self::F32,
-            Format::Int(spec) => Self::Int { zero: spec.zero, halves: spec.block != BLOCK },
+            Format::Int(spec) => Self::Int {
+                zero: spec.zero,
+                halves: spec.block != BLOCK,
+            },
         }
     }
 
@@ -133,7 +136,12 @@ pub(super) fn prepare<'a>(
             fill(cx, x, m, cols, form, data);
             data
         };
-        *slot = Some(Prepared { form, words, largest, data });
+        *slot = Some(Prepared {
+            form,
+            words,
+            largest,
+            data,
+        });
     }
     all
 }
@@ -153,14 +161,22 @@ fn fill(cx: &Compute, x: &[f32], m: usize, cols: usize, form: Form, data: &mut [
             // SAFETY: pieces are disjoint ranges of tokens.
             let data = unsafe { shards.slice(run.start * words, tokens * words) };
             let x = &x[run.start * cols..][..tokens * cols];
-            cx.isa.dispatch(Fill { x, cols, form, run, data });
+            cx.isa.dispatch(Fill {
+                x,
+                cols,
+                form,
+                run,
+                data,
+            });
         }
     };
     if m * cols <= ALONE {
         piece(0, m);
     } else {
         let tokens = (ALONE / cols).max(1).next_multiple_of(largest);
-        cx.pool.run(m.div_ceil(tokens), &|i| piece(i * tokens, m.min((i + 1) * tokens)));
+        cx.pool.run(m.div_ceil(tokens), &|i| {
+            piece(i * tokens, m.min((i + 1) * tokens))
+        });
     }
 }
 
@@ -179,7 +195,11 @@ impl Kernel for Fill<'_> {
     fn run<S: Simd>(self, s: S) {
         let (cols, t) = (self.cols, self.run.tokens);
         let words = self.form.words(cols) * t;
-        for (x, tile) in self.x.chunks_exact(cols * t).zip(self.data.chunks_exact_mut(words)) {
+        for (x, tile) in self
+            .x
+            .chunks_exact(cols * t)
+            .zip(self.data.chunks_exact_mut(words))
+        {
             for (i, x) in x.chunks_exact(cols).enumerate() {
                 match self.form {
                     Form::F32 => {
@@ -225,7 +245,9 @@ fn quantise<S: Simd>(
 fn sum_bytes<S: Simd>(s: S, words: &[u32]) -> i32 {
     // SAFETY: the array has 64 bytes.
     let ones = unsafe { s.load_bytes([1u8; 64].as_ptr()) };
-    let sum = words.iter().fold(s.int(0), |sum, &word| s.dot4(sum, ones, word as i32));
+    let sum = words
+        .iter()
+        .fold(s.int(0), |sum, &word| s.dot4(sum, ones, word as i32));
     s.to_array(s.from_bits(sum))[0].to_bits() as i32
 }
 
@@ -241,8 +263,16 @@ fn quantise_block<S: Simd>(s: S, x: &[f32], groups: &mut [u32]) -> f32 {
     let largest = f32::from_bits(s.largest_int(s.max_int(bits(v[0]), bits(v[1]))) as u32);
     let scale = largest / 127.0;
     // Below the normal numbers the inverse would overflow.
-    let inverse = if scale >= f32::MIN_POSITIVE { 1.0 / scale } else { 0.0 };
-    let scale = if scale < f32::MIN_POSITIVE { 0.0 } else { scale };
+    let inverse = if scale >= f32::MIN_POSITIVE {
+        1.0 / scale
+    } else {
+        0.0
+    };
+    let scale = if scale < f32::MIN_POSITIVE {
+        0.0
+    } else {
+        scale
+    };
     let to: *mut u8 = groups.as_mut_ptr().cast();
     for (i, v) in v.into_iter().enumerate() {
         let v = s.mul(v, s.splat(inverse));

@@ -4,7 +4,7 @@
 //! (The bfloat16 dot product of x86 is left alone: it runs at half the speed of
 //! f32 multiply-adds on the CPUs measured, and would round the activations.)
 
-use super::tile::{Extent, Sums, TileJob};
+use super::tile::{Extent, Sums, TileJob, prefetch};
 use crate::isa::{Isa, Kernel, LANES, Simd};
 use crate::pack::{FloatType, PANEL_ROWS};
 use std::marker::PhantomData;
@@ -118,7 +118,11 @@ impl<W: FloatWeights, const T: usize> Kernel for FloatTile<'_, W, T> {
             words: job.cols.next_multiple_of(LANES),
             skip: job.columns.start,
             // A token alone may be read where it came from.
-            take: if T == 1 { cols } else { cols.next_multiple_of(LANES) },
+            take: if T == 1 {
+                cols
+            } else {
+                cols.next_multiple_of(LANES)
+            },
         };
         // SAFETY: `linear` gives every piece its own rows and tokens. The slices
         // that `each` cuts hold `cols` columns: `blocks` blocks of activations
@@ -131,6 +135,7 @@ impl<W: FloatWeights, const T: usize> Kernel for FloatTile<'_, W, T> {
                 |mut sums, weights, x| {
                     let (mut w, mut x) = (weights.as_ptr(), x.as_ptr());
                     for _ in 0..blocks {
+                        prefetch::<S, T>(s, w, LANES / W::COLS * W::STEP);
                         for _ in 0..LANES / W::COLS {
                             for column in 0..W::COLS {
                                 multiply::<S, T>(s, &mut sums, W::load(s, w, column), x);
@@ -177,7 +182,8 @@ fn run_height<W: FloatWeights>(isa: Isa, tokens: usize, job: &TileJob<'_>) {
 
 /// Cuts `cols` columns into even portions.
 pub(super) fn portion(cols: usize) -> usize {
-    cols.div_ceil(cols.div_ceil(PORTION)).next_multiple_of(LANES)
+    cols.div_ceil(cols.div_ceil(PORTION))
+        .next_multiple_of(LANES)
 }
 
 /// Bytes of a panel before column `column`, the first of a portion.

@@ -8,7 +8,7 @@
 //! nothing.
 
 use super::activations::IntTile;
-use super::tile::{Extent, Sums, TileJob};
+use super::tile::{Extent, Sums, TileJob, prefetch};
 use crate::isa::{Isa, Kernel, LANES, Simd};
 use crate::pack::{BLOCK, Bits, IntLayout, IntSpec, PANEL_ROWS, SUPER_STEPS, ScaleType};
 use std::ops::Range;
@@ -32,7 +32,10 @@ const WIDE_MIN: Kind = 7;
 const WIDE_HALVES: Kind = 8;
 
 const fn spec_of(kind: Kind) -> IntSpec {
-    let wide = IntSpec { scale: ScaleType::F32, ..IntSpec::Q8_0 };
+    let wide = IntSpec {
+        scale: ScaleType::F32,
+        ..IntSpec::Q8_0
+    };
     match kind {
         Q8_0 => IntSpec::Q8_0,
         Q4_0 => IntSpec::Q4_0,
@@ -41,7 +44,10 @@ const fn spec_of(kind: Kind) -> IntSpec {
         Q5_K => IntSpec::Q5_K,
         Q6_K => IntSpec::Q6_K,
         WIDE_PLAIN => wide,
-        WIDE_MIN => IntSpec { has_min: true, ..wide },
+        WIDE_MIN => IntSpec {
+            has_min: true,
+            ..wide
+        },
         _ => IntSpec { block: 16, ..wide },
     }
 }
@@ -53,7 +59,12 @@ const fn small(kind: Kind) -> bool {
 }
 
 fn kind_of(spec: IntSpec) -> Option<Kind> {
-    (Q8_0..=Q6_K).find(|&kind| IntSpec { zero: spec.zero, ..spec_of(kind) } == spec)
+    (Q8_0..=Q6_K).find(|&kind| {
+        IntSpec {
+            zero: spec.zero,
+            ..spec_of(kind)
+        } == spec
+    })
 }
 
 /// The format of weights of format `kind` once widened.
@@ -146,7 +157,10 @@ fn high_nibbles<S: Simd>(s: S, w: Pair<S::B>) -> Pair<S::B> {
 
 #[inline(always)]
 fn join_pair<S: Simd, const P: i32>(s: S, low: Pair<S::B>, high: Pair<S::B>) -> Pair<S::B> {
-    [s.join_pair::<P>(low[0], high[0]), s.join_pair::<P>(low[1], high[1])]
+    [
+        s.join_pair::<P>(low[0], high[0]),
+        s.join_pair::<P>(low[1], high[1]),
+    ]
 }
 
 /// Bytes of a group of four columns.
@@ -188,7 +202,11 @@ unsafe fn unpack<S: Simd, const K: Kind>(
                 let mut w = [high; 4];
                 for (g, w) in w.iter_mut().enumerate() {
                     let low = load_bytes(s, q.add(g * GROUP));
-                    *w = if half == 0 { low_nibbles(s, low) } else { high_nibbles(s, low) };
+                    *w = if half == 0 {
+                        low_nibbles(s, low)
+                    } else {
+                        high_nibbles(s, low)
+                    };
                 }
                 take(4 * half, join_pair::<S, 0>(s, w[0], high));
                 take(4 * half + 1, join_pair::<S, 1>(s, w[1], high));
@@ -289,8 +307,12 @@ impl<const K: Kind, const T: usize> Kernel for IntKernel<'_, K, T> {
                 |mut sums, weights, x| {
                     let (mut w, mut x) = (weights.as_ptr(), x.as_ptr());
                     let none = [s.splat(0.0); 2];
-                    let mut factors = Factors { scale: none, min: none };
+                    let mut factors = Factors {
+                        scale: none,
+                        min: none,
+                    };
                     for b in 0..blocks {
+                        prefetch::<S, T>(s, w, layout.step);
                         if layout.supers > 0 && b % SUPER_STEPS == 0 {
                             factors = Factors::load::<K>(s, w);
                             w = w.add(layout.supers);
@@ -379,7 +401,10 @@ fn run_height<const K: Kind>(isa: Isa, tokens: usize, job: &TileJob<'_>) {
 /// Cuts `cols` columns into even portions of whole super-blocks.
 pub(super) fn portion(cols: usize) -> usize {
     let blocks = cols / BLOCK;
-    blocks.div_ceil(blocks.div_ceil(PORTION)).next_multiple_of(SUPER_STEPS) * BLOCK
+    blocks
+        .div_ceil(blocks.div_ceil(PORTION))
+        .next_multiple_of(SUPER_STEPS)
+        * BLOCK
 }
 
 /// Bytes that [`IntFormat::widen`] needs.
@@ -401,7 +426,10 @@ impl<const K: Kind> Kernel for Widen<'_, K> {
         let blocks = self.1.len() / wide.step;
         assert!(self.0.len() >= layout.start(blocks));
         let none = [s.splat(0.0); 2];
-        let mut factors = Factors { scale: none, min: none };
+        let mut factors = Factors {
+            scale: none,
+            min: none,
+        };
         let mut from = self.0.as_ptr();
         for (b, to) in self.1.chunks_exact_mut(wide.step).enumerate() {
             let to = to.as_mut_ptr();

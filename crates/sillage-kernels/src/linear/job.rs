@@ -136,7 +136,17 @@ impl<'a> Job<'a> {
         let kernels = Kernels::of(weight.format());
         let groups = panels.div_ceil(group);
         let pieces = groups * tokens.div_ceil(chunk);
-        Self { weight, kernels, x, output, tokens, chunk, group, groups, pieces }
+        Self {
+            weight,
+            kernels,
+            x,
+            output,
+            tokens,
+            chunk,
+            group,
+            groups,
+            pieces,
+        }
     }
 
     pub(super) fn pieces(&self) -> usize {
@@ -189,13 +199,20 @@ impl<'a> Job<'a> {
         for start in (0..cols).step_by(portion) {
             let columns = start..cols.min(start + portion);
             let (kernels, weights) =
-                self.kernels.widen(isa, weights, columns.clone(), &mut space.wide);
+                self.kernels
+                    .widen(isa, weights, columns.clone(), &mut space.wide);
             for run in tiles(tokens.clone(), self.x.largest) {
                 let job = TileJob {
                     x: self.x.at(run.start),
                     start: run.start,
                     count: run.count,
-                    ..self.tile_job(weights, panel..panel + 1, columns.clone(), partial, tokens.start)
+                    ..self.tile_job(
+                        weights,
+                        panel..panel + 1,
+                        columns.clone(),
+                        partial,
+                        tokens.start,
+                    )
                 };
                 kernels.run(isa, run.tokens, &job);
             }

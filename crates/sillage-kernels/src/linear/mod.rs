@@ -68,16 +68,28 @@ thread_local! {
 /// # Panics
 /// If the weights differ in their columns, or `x` or a `y` is too short.
 pub fn linear(cx: &Compute, x: &[f32], m: usize, products: &mut [Product<'_>]) {
-    let Some(cols) = products.first().map(|product| product.weight.cols()) else { return };
+    let Some(cols) = products.first().map(|product| product.weight.cols()) else {
+        return;
+    };
     if m == 0 {
         return;
     }
     let x = &x[..m * cols];
     for product in products.iter() {
         let (weight, end) = (product.weight, product.y_offset + product.weight.rows());
-        assert_eq!(weight.cols(), cols, "products of one call must share their input");
-        assert!(end <= product.y_stride || m == 1, "outputs of two tokens overlap");
-        assert!((m - 1) * product.y_stride + end <= product.y.len(), "output too short");
+        assert_eq!(
+            weight.cols(),
+            cols,
+            "products of one call must share their input"
+        );
+        assert!(
+            end <= product.y_stride || m == 1,
+            "outputs of two tokens overlap"
+        );
+        assert!(
+            (m - 1) * product.y_stride + end <= product.y.len(),
+            "output too short"
+        );
     }
     let Some(forms) = Forms::of(products) else {
         let (first, rest) = products.split_at_mut(products.len() / 2);
@@ -90,22 +102,30 @@ pub fn linear(cx: &Compute, x: &[f32], m: usize, products: &mut [Product<'_>]) {
         .iter_mut()
         .map(|product| Job::new(cx, product, find(&prepared, product.weight), m))
         .collect();
-    cx.pool.run(jobs.iter().map(Job::pieces).sum(), &|mut piece| {
-        for job in &jobs {
-            if piece < job.pieces() {
-                return job.run(cx.isa, piece);
+    cx.pool
+        .run(jobs.iter().map(Job::pieces).sum(), &|mut piece| {
+            for job in &jobs {
+                if piece < job.pieces() {
+                    return job.run(cx.isa, piece);
+                }
+                piece -= job.pieces();
             }
-            piece -= job.pieces();
-        }
-    });
+        });
     drop(jobs);
     SCRATCH.set(scratch);
 }
 
 fn find<'a>(prepared: &[Option<Prepared<'a>>], weight: &Linear) -> Prepared<'a> {
     let form = Form::of(weight);
-    #[allow(clippy::expect_used, reason = "`linear` prepares the form of every product")]
-    let x = prepared.iter().flatten().find(|x| x.form == form).expect("activations prepared");
+    #[allow(
+        clippy::expect_used,
+        reason = "`linear` prepares the form of every product"
+    )]
+    let x = prepared
+        .iter()
+        .flatten()
+        .find(|x| x.form == form)
+        .expect("activations prepared");
     *x
 }
 
@@ -122,7 +142,10 @@ impl Forms {
 
     /// `None` if there are more.
     fn of(products: &[Product<'_>]) -> Option<Self> {
-        let mut found = Self { forms: [Form::F32; Self::MOST], len: 0 };
+        let mut found = Self {
+            forms: [Form::F32; Self::MOST],
+            len: 0,
+        };
         for product in products {
             let form = Form::of(product.weight);
             if !found.list().contains(&form) {

@@ -14,15 +14,23 @@ enum Kind {
 }
 
 fn kinds() -> Vec<Kind> {
-    let mut all: Vec<Kind> =
-        [FloatType::F32, FloatType::F16, FloatType::Bf16].map(Kind::Float).to_vec();
+    let mut all: Vec<Kind> = [FloatType::F32, FloatType::F16, FloatType::Bf16]
+        .map(Kind::Float)
+        .to_vec();
     all.extend(int_specs().map(Kind::Int));
     all
 }
 
 fn int_specs() -> impl Iterator<Item = IntSpec> {
-    [IntSpec::Q8_0, IntSpec::Q4_0, IntSpec::Q4_1, IntSpec::Q4_K, IntSpec::Q5_K, IntSpec::Q6_K]
-        .into_iter()
+    [
+        IntSpec::Q8_0,
+        IntSpec::Q4_0,
+        IntSpec::Q4_1,
+        IntSpec::Q4_K,
+        IntSpec::Q5_K,
+        IntSpec::Q6_K,
+    ]
+    .into_iter()
 }
 
 /// Numbers between -1 and 1.
@@ -68,7 +76,13 @@ fn multiply(cx: &Compute, weight: &Linear, x: &[f32], m: usize) -> Vec<f32> {
         cx,
         x,
         m,
-        &mut [Product { weight, y: &mut y, y_stride, y_offset: 0, write: Write::Store }],
+        &mut [Product {
+            weight,
+            y: &mut y,
+            y_stride,
+            y_offset: 0,
+            write: Write::Store,
+        }],
     );
     y
 }
@@ -146,10 +160,15 @@ impl IntParts {
                 return small(seed, n, by);
             }
             let bytes = vector(seed, n).into_iter().enumerate();
-            bytes.map(|(i, v)| (v * 127.0).round() * supers[i * spec.block / 256]).collect()
+            bytes
+                .map(|(i, v)| (v * 127.0).round() * supers[i * spec.block / 256])
+                .collect()
         };
         let mut parts = Self {
-            q: vector(seed, rows * cols).iter().map(|v| ((v + 1.0) * 128.0) as u8 & most).collect(),
+            q: vector(seed, rows * cols)
+                .iter()
+                .map(|v| ((v + 1.0) * 128.0) as u8 & most)
+                .collect(),
             scales: blocks(seed + 1, f32::from(most), &super_scales),
             mins: blocks(seed + 2, 1.0, &super_mins),
             super_scales,
@@ -239,8 +258,11 @@ fn close_to_the_mathematical_product() {
                         };
                         // Half a step of the activations' quantisation a weight.
                         let steps: f64 = w.iter().map(|w| f64::from(w.abs())).sum();
-                        let absolute =
-                            if matches!(kind, Kind::Int(_)) { steps / 254.0 } else { 0.0 };
+                        let absolute = if matches!(kind, Kind::Int(_)) {
+                            steps / 254.0
+                        } else {
+                            0.0
+                        };
                         let error = (f64::from(y[t * rows + row]) - sum).abs();
                         assert!(
                             error <= relative * size + absolute + 1e-5,
@@ -264,7 +286,10 @@ fn integer_formula_is_exact_on_every_path() {
                 let y = multiply(&cx, &weight, &x, m);
                 for t in 0..m {
                     let expected = int_reference(spec, &weight, &x[t * cols..][..cols]);
-                    assert!(same_bits(&y[t * rows..][..rows], &expected), "{spec:?} {isa:?}");
+                    assert!(
+                        same_bits(&y[t * rows..][..rows], &expected),
+                        "{spec:?} {isa:?}"
+                    );
                 }
             }
         }
@@ -286,7 +311,11 @@ fn ties_round_away_from_zero() {
             Ok(())
         });
         let y = multiply(&cx, &linear.unwrap(), &x, 1);
-        assert_eq!(y[..8], [127.0, 1.0, 2.0, 3.0, -1.0, -3.0, 0.0, -127.0], "{isa:?}");
+        assert_eq!(
+            y[..8],
+            [127.0, 1.0, 2.0, 3.0, -1.0, -3.0, 0.0, -127.0],
+            "{isa:?}"
+        );
     }
 }
 
@@ -301,8 +330,10 @@ fn company_changes_nothing() {
                 let m = 31;
                 let x = vector(23, m * cols);
                 let alone = Compute::new(1);
-                let expected: Vec<f32> =
-                    x.chunks(cols).flat_map(|x| multiply(&alone, &weight, x, 1)).collect();
+                let expected: Vec<f32> = x
+                    .chunks(cols)
+                    .flat_map(|x| multiply(&alone, &weight, x, 1))
+                    .collect();
                 for threads in [1, 2, 5] {
                     let cx = Compute::new(threads);
                     for (start, end) in [(0, m), (1, m), (0, 2), (3, 8), (5, 16), (7, 14), (0, 1)] {
@@ -328,12 +359,18 @@ fn large_batches_change_nothing() {
         let x = vector(32, m * cols);
         let one = multiply(&Compute::new(1), &weight, &x, m);
         for threads in [2, 5] {
-            assert!(same_bits(&one, &multiply(&Compute::new(threads), &weight, &x, m)), "{kind:?}");
+            assert!(
+                same_bits(&one, &multiply(&Compute::new(threads), &weight, &x, m)),
+                "{kind:?}"
+            );
         }
         let cx = Compute::new(2);
         for t in [0, 100, 255, 256, 402] {
             let y = multiply(&cx, &weight, &x[t * cols..][..cols], 1);
-            assert!(same_bits(&y, &one[t * rows..][..rows]), "{kind:?} token {t}");
+            assert!(
+                same_bits(&y, &one[t * rows..][..rows]),
+                "{kind:?} token {t}"
+            );
         }
     }
 }
@@ -359,8 +396,11 @@ fn products_write_where_they_are_told() {
     let cx = Compute::new(2);
     let (m, cols) = (9, 256);
     let x = vector(51, m * cols);
-    let weights: Vec<Linear> =
-        kinds().into_iter().zip(1..).map(|(kind, i)| weight(kind, 13 * i, cols, 52)).collect();
+    let weights: Vec<Linear> = kinds()
+        .into_iter()
+        .zip(1..)
+        .map(|(kind, i)| weight(kind, 13 * i, cols, 52))
+        .collect();
     let stride = 300;
     let mut outputs: Vec<Vec<f32>> = weights.iter().map(|_| vector(53, m * stride)).collect();
     let before = outputs[0].clone();
@@ -369,8 +409,18 @@ fn products_write_where_they_are_told() {
         .zip(&mut outputs)
         .enumerate()
         .map(|(i, (weight, y))| {
-            let write = if i % 2 == 0 { Write::Add(0.25) } else { Write::Store };
-            Product { weight, y, y_stride: stride, y_offset: 7 * i, write }
+            let write = if i % 2 == 0 {
+                Write::Add(0.25)
+            } else {
+                Write::Store
+            };
+            Product {
+                weight,
+                y,
+                y_stride: stride,
+                y_offset: 7 * i,
+                write,
+            }
         })
         .collect();
     linear(&cx, &x, m, &mut products);
@@ -385,7 +435,11 @@ fn products_write_where_they_are_told() {
                     Some(v) if row < weight.rows() => *v,
                     _ => old,
                 };
-                assert_eq!(found.to_bits(), wanted.to_bits(), "product {i} at {t}, {column}");
+                assert_eq!(
+                    found.to_bits(),
+                    wanted.to_bits(),
+                    "product {i} at {t}, {column}"
+                );
             }
         }
     }
@@ -396,7 +450,10 @@ fn more_forms_than_one_region_takes() {
     let cx = Compute::new(2);
     let weights: Vec<Linear> = (0..20)
         .map(|zero| {
-            let spec = IntSpec { zero, ..IntSpec::Q8_0 };
+            let spec = IntSpec {
+                zero,
+                ..IntSpec::Q8_0
+            };
             IntParts::new(spec, 8, 32, 60).pack(spec, 8, 32)
         })
         .collect();
@@ -405,7 +462,13 @@ fn more_forms_than_one_region_takes() {
     let mut products: Vec<Product<'_>> = weights
         .iter()
         .zip(&mut outputs)
-        .map(|(weight, y)| Product { weight, y, y_stride: 8, y_offset: 0, write: Write::Store })
+        .map(|(weight, y)| Product {
+            weight,
+            y,
+            y_stride: 8,
+            y_offset: 0,
+            write: Write::Store,
+        })
         .collect();
     linear(&cx, &x, 1, &mut products);
     for (weight, y) in weights.iter().zip(&outputs) {
@@ -432,7 +495,10 @@ fn strange_numbers_stay_with_their_token() {
                     if t == 2 {
                         assert_eq!(row.iter().all(|v| v.is_finite()), strange.is_finite());
                     } else {
-                        assert!(same_bits(row, &expected[t * rows..][..rows]), "{kind:?} {isa:?}");
+                        assert!(
+                            same_bits(row, &expected[t * rows..][..rows]),
+                            "{kind:?} {isa:?}"
+                        );
                     }
                 }
             }
@@ -442,24 +508,59 @@ fn strange_numbers_stay_with_their_token() {
 
 #[test]
 fn impossible_weights_are_refused() {
-    let float = |rows, cols| Linear::pack_float::<PackError>(rows, cols, FloatType::F32, |_, _| Ok(()));
+    let float =
+        |rows, cols| Linear::pack_float::<PackError>(rows, cols, FloatType::F32, |_, _| Ok(()));
     let int = |rows, cols, spec| Linear::pack_int::<PackError>(rows, cols, spec, |_, _| Ok(()));
-    assert_eq!(float(0, 4).unwrap_err(), PackError::Empty { rows: 0, cols: 4 });
-    assert!(matches!(float(1 << 40, 1 << 40).unwrap_err(), PackError::TooLarge { .. }));
-    assert!(matches!(float(1, usize::MAX).unwrap_err(), PackError::TooLarge { .. }));
+    assert_eq!(
+        float(0, 4).unwrap_err(),
+        PackError::Empty { rows: 0, cols: 4 }
+    );
+    assert!(matches!(
+        float(1 << 40, 1 << 40).unwrap_err(),
+        PackError::TooLarge { .. }
+    ));
+    assert!(matches!(
+        float(1, usize::MAX).unwrap_err(),
+        PackError::TooLarge { .. }
+    ));
     let error = int(4, 40, IntSpec::Q8_0).unwrap_err();
-    assert_eq!(error, PackError::Columns { cols: 40, block: 32 });
+    assert_eq!(
+        error,
+        PackError::Columns {
+            cols: 40,
+            block: 32
+        }
+    );
     assert!(error.to_string().contains("multiple"));
     for spec in [
-        IntSpec { block: 64, ..IntSpec::Q8_0 },
-        IntSpec { block: 0, ..IntSpec::Q8_0 },
-        IntSpec { has_min: true, ..IntSpec::Q6_K },
-        IntSpec { bits: Bits::Eight, scale: ScaleType::F16, ..IntSpec::Q4_1 },
+        IntSpec {
+            block: 64,
+            ..IntSpec::Q8_0
+        },
+        IntSpec {
+            block: 0,
+            ..IntSpec::Q8_0
+        },
+        IntSpec {
+            has_min: true,
+            ..IntSpec::Q6_K
+        },
+        IntSpec {
+            bits: Bits::Eight,
+            scale: ScaleType::F16,
+            ..IntSpec::Q4_1
+        },
     ] {
         assert_eq!(int(4, 256, spec).unwrap_err(), PackError::Unsupported(spec));
     }
     let error = int(4, 128, IntSpec::Q4_K).unwrap_err();
-    assert_eq!(error, PackError::Columns { cols: 128, block: 256 });
+    assert_eq!(
+        error,
+        PackError::Columns {
+            cols: 128,
+            block: 256
+        }
+    );
     for scale in [0.3, 128.0, f32::NAN, f32::INFINITY] {
         let uneven = Linear::pack_int(4, 512, IntSpec::Q6_K, |row, parts| {
             parts.super_scales.fill(1.0);
@@ -485,5 +586,8 @@ fn errors_of_the_source_pass_through() {
         }
     }
     let fill = |row, _: &mut [f32]| if row == 2 { Err(Broken(row)) } else { Ok(()) };
-    assert_eq!(Linear::pack_float(5, 4, FloatType::F16, fill).unwrap_err(), Broken(2));
+    assert_eq!(
+        Linear::pack_float(5, 4, FloatType::F16, fill).unwrap_err(),
+        Broken(2)
+    );
 }

@@ -6,6 +6,20 @@ use crate::pack::PANEL_ROWS;
 use crate::threads::Shards;
 use std::ops::Range;
 
+/// Asks for the weights some way ahead of a step of `bytes` bytes at `w`, in
+/// tiles so low that memory is what they wait for. (Measured with one token:
+/// 10 to 40 % more bandwidth than the hardware's own prefetching, and nothing
+/// more beyond this distance.)
+#[inline(always)]
+pub(super) fn prefetch<S: Simd, const T: usize>(s: S, w: *const u8, bytes: usize) {
+    const AHEAD: usize = 4096;
+    if T <= 4 {
+        for line in 0..bytes.div_ceil(64) {
+            s.prefetch(w.wrapping_add(AHEAD + 64 * line));
+        }
+    }
+}
+
 /// Sums of one tile: `[token][half panel]`.
 pub(super) type Sums<S, const T: usize> = [[<S as Simd>::F; 2]; T];
 
@@ -27,11 +41,18 @@ pub(super) struct Run {
 /// starts at a multiple of `largest` is part of the cut of the whole.
 pub(super) fn tiles(tokens: Range<usize>, largest: usize) -> impl Iterator<Item = Run> {
     let mut start = tokens.start;
-    SIZES.into_iter().filter(move |&size| size <= largest).filter_map(move |size| {
-        let run = Run { start, tokens: size, count: (tokens.end - start) / size };
-        start += run.count * size;
-        (run.count > 0).then_some(run)
-    })
+    SIZES
+        .into_iter()
+        .filter(move |&size| size <= largest)
+        .filter_map(move |size| {
+            let run = Run {
+                start,
+                tokens: size,
+                count: (tokens.end - start) / size,
+            };
+            start += run.count * size;
+            (run.count > 0).then_some(run)
+        })
 }
 
 /// Where results go.
@@ -73,7 +94,10 @@ impl Output<'_> {
             for (t, sum) in sums.iter().enumerate() {
                 let v = bias.map_or(sum[half], |bias| s.add(sum[half], bias));
                 // SAFETY: disjoint by the caller.
-                let y = unsafe { self.y.slice((token + t) * self.stride + self.offset + row, n) };
+                let y = unsafe {
+                    self.y
+                        .slice((token + t) * self.stride + self.offset + row, n)
+                };
                 // SAFETY: `y` has `n` elements.
                 unsafe {
                     let v = match self.write {
@@ -180,6 +204,9 @@ impl TileJob<'_> {
     #[inline(always)]
     unsafe fn partial_of<const T: usize>(&self, token: usize) -> &mut [f32] {
         // SAFETY: by the caller.
-        unsafe { self.partial.slice((token - self.partial_start) * PANEL_ROWS, T * PANEL_ROWS) }
+        unsafe {
+            self.partial
+                .slice((token - self.partial_start) * PANEL_ROWS, T * PANEL_ROWS)
+        }
     }
 }

@@ -24,7 +24,9 @@ pub enum StateMut<'a> {
     /// Kept as f32.
     F32(&'a mut [f32]),
     /// Kept as bfloat16, to which it is rounded (nearest, ties away from zero)
-    /// after every token: so a split of the tokens still changes nothing.
+    /// after every token: so a split of the tokens still changes nothing. Rows
+    /// `2 i` and `2 i + 1` of sixteen elements lie interleaved, element beside
+    /// element (a last odd row alone).
     Bf16(&'a mut [u16]),
 }
 
@@ -82,17 +84,23 @@ fn jobs(segments: &mut [ScanSegment<'_>], len: usize, rows: usize) -> Vec<Job> {
         .collect()
 }
 
-/// What a state is stored as.
+/// What a state or a cache is stored as.
 pub(crate) trait Element: Copy {
     /// # Safety
     /// Sixteen elements must be readable at `from`.
     unsafe fn load<S: Simd>(s: S, from: *const Self) -> S::F;
-    /// What becomes of a value by storing and loading it.
-    fn round<S: Simd>(s: S, v: S::F) -> S::F;
-    /// Stores values that are already rounded.
+    /// The value that a row in registers stands for.
+    fn value<S: Simd>(s: S, row: S::F) -> S::F;
+    /// A row for a value: what storing would make of it, if not bit for bit.
+    fn row<S: Simd>(s: S, value: S::F) -> S::F;
+    /// Loads `W` rows of a state.
     /// # Safety
-    /// Sixteen elements must be writable at `to`.
-    unsafe fn store<S: Simd>(s: S, to: *mut Self, v: S::F);
+    /// `W` rows of sixteen elements must be readable at `from`.
+    unsafe fn load_rows<S: Simd, const W: usize>(s: S, from: *const Self) -> [S::F; W];
+    /// Stores `W` rows of a state.
+    /// # Safety
+    /// `W` rows of sixteen elements must be writable at `to`.
+    unsafe fn store_rows<S: Simd, const W: usize>(s: S, to: *mut Self, rows: [S::F; W]);
 }
 
 impl Element for f32 {
@@ -102,16 +110,34 @@ impl Element for f32 {
         unsafe { s.load(from) }
     }
     #[inline(always)]
-    fn round<S: Simd>(_: S, v: S::F) -> S::F {
-        v
+    fn value<S: Simd>(_: S, row: S::F) -> S::F {
+        row
     }
     #[inline(always)]
-    unsafe fn store<S: Simd>(s: S, to: *mut Self, v: S::F) {
-        // SAFETY: by the caller.
-        unsafe { s.store(to, v) }
+    fn row<S: Simd>(_: S, value: S::F) -> S::F {
+        value
+    }
+    #[inline(always)]
+    unsafe fn load_rows<S: Simd, const W: usize>(s: S, from: *const Self) -> [S::F; W] {
+        let mut rows = [s.splat(0.0); W];
+        for i in 0..W {
+            // SAFETY: by the caller.
+            rows[i] = unsafe { s.load(from.add(i * LANES)) };
+        }
+        rows
+    }
+    #[inline(always)]
+    unsafe fn store_rows<S: Simd, const W: usize>(s: S, to: *mut Self, rows: [S::F; W]) {
+        for i in 0..W {
+            // SAFETY: by the caller.
+            unsafe { s.store(to.add(i * LANES), rows[i]) };
+        }
     }
 }
 
+/// The upper halves of lanes: bfloat16. Rows in registers carry anything in
+/// the lower halves, and rows are stored in pairs, lane beside lane, so that
+/// neither loading nor storing has to widen or narrow vectors.
 impl Element for u16 {
     #[inline(always)]
     unsafe fn load<S: Simd>(s: S, from: *const Self) -> S::F {
@@ -119,22 +145,49 @@ impl Element for u16 {
         unsafe { s.load_bf16(from) }
     }
     #[inline(always)]
-    fn round<S: Simd>(s: S, v: S::F) -> S::F {
-        // Two operations, where ties to even would take five on every element
-        // of the state at every token.
-        let up = s.int_add(s.bits(v), s.int(0x8000));
-        s.from_bits(s.int_and(up, s.int(!0xffff)))
+    fn value<S: Simd>(s: S, row: S::F) -> S::F {
+        s.from_bits(s.int_and(s.bits(row), s.int(!0xffff)))
     }
     #[inline(always)]
-    unsafe fn store<S: Simd>(s: S, to: *mut Self, v: S::F) {
-        // SAFETY: by the caller.
-        unsafe { s.store_upper(to, v) }
+    fn row<S: Simd>(s: S, value: S::F) -> S::F {
+        // Nearest, ties away from zero: one operation, where ties to even would
+        // take four, on every element of the state at every token.
+        s.from_bits(s.int_add(s.bits(value), s.int(0x8000)))
+    }
+    #[inline(always)]
+    unsafe fn load_rows<S: Simd, const W: usize>(s: S, from: *const Self) -> [S::F; W] {
+        let mut rows = [s.splat(0.0); W];
+        // SAFETY: by the caller; a pair is as long as a vector of f32.
+        unsafe {
+            if W == 1 {
+                rows[0] = s.load_bf16(from);
+            }
+            for i in 0..W / 2 {
+                let pair = s.load(from.add(2 * i * LANES).cast());
+                rows[2 * i] = s.from_bits(s.int_shl::<16>(s.bits(pair)));
+                rows[2 * i + 1] = pair;
+            }
+        }
+        rows
+    }
+    #[inline(always)]
+    unsafe fn store_rows<S: Simd, const W: usize>(s: S, to: *mut Self, rows: [S::F; W]) {
+        // SAFETY: by the caller; a pair is as long as a vector of f32.
+        unsafe {
+            if W == 1 {
+                s.store_bf16(to, Self::value(s, rows[0]));
+            }
+            for i in 0..W / 2 {
+                let pair = s.join_upper(rows[2 * i], rows[2 * i + 1]);
+                s.store(to.add(2 * i * LANES).cast(), pair);
+            }
+        }
     }
 }
 
 /// Calls `$tile::<width>(first)` for tiles that cover rows `$from..$to`: wide
-/// ones as far as registers go, then narrow ones. The width of a tile changes
-/// no result.
+/// ones as far as registers go, then narrow ones; only a last odd row is walked alone. The width of a tile
+/// changes no result.
 macro_rules! in_tiles {
     ($s:ident, $from:expr, $to:expr, |$first:ident, $W:ident| $tile:expr) => {{
         let mut $first = $from;
@@ -152,6 +205,11 @@ macro_rules! in_tiles {
                 $first += 4;
             }
         }
+        while $first + 2 <= $to {
+            const $W: usize = 2;
+            $tile;
+            $first += 2;
+        }
         while $first < $to {
             const $W: usize = 1;
             $tile;
@@ -160,32 +218,6 @@ macro_rules! in_tiles {
     }};
 }
 use in_tiles;
-
-/// Loads `W` rows of a state.
-///
-/// # Safety
-/// `W` rows of sixteen elements must be readable at `from`.
-#[inline(always)]
-unsafe fn load_rows<S: Simd, E: Element, const W: usize>(s: S, from: *const E) -> [S::F; W] {
-    let mut rows = [s.splat(0.0); W];
-    for i in 0..W {
-        // SAFETY: by the caller.
-        rows[i] = unsafe { E::load(s, from.add(i * LANES)) };
-    }
-    rows
-}
-
-/// Stores `W` rows of a state.
-///
-/// # Safety
-/// `W` rows of sixteen elements must be writable at `to`.
-#[inline(always)]
-unsafe fn store_rows<S: Simd, E: Element, const W: usize>(s: S, to: *mut E, rows: [S::F; W]) {
-    for i in 0..W {
-        // SAFETY: by the caller.
-        unsafe { E::store(s, to.add(i * LANES), rows[i]) };
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@
 //! n) takes an exponential, which is where the time goes. The sum is one chain
 //! over n.
 
-use super::{CHUNK, Element, Job, JobState, ScanSegment, in_tiles, load_rows, store_rows};
+use super::{CHUNK, Element, Job, JobState, ScanSegment, in_tiles};
 use crate::Compute;
 use crate::isa::{Kernel, LANES, Simd};
 use crate::math;
@@ -214,7 +214,7 @@ impl Walk {
         unsafe {
             let state = state.add(first * LANES);
             let rates = self.rates.add(first * LANES);
-            let mut h = load_rows::<S, E, W>(s, state);
+            let mut h = E::load_rows::<S, W>(s, state);
             for t in 0..self.steps {
                 let dt = s.load(self.dt.add(t * 2 * LANES));
                 let dtx = s.load(self.dt.add((t * 2 + 1) * LANES));
@@ -225,12 +225,13 @@ impl Walk {
                 for i in 0..W {
                     let keep = math::decay(s, s.mul(dt, s.load(rates.add(i * LANES))));
                     let new = s.mul(dtx, s.splat(*b.add(i)));
-                    h[i] = E::round(s, s.fma(h[i], keep, new));
-                    sum = s.fma(h[i], s.splat(*c.add(i)), sum);
+                    let now = s.fma(E::value(s, h[i]), keep, new);
+                    sum = s.fma(now, s.splat(*c.add(i)), sum);
+                    h[i] = E::row(s, now);
                 }
                 s.store(y, sum);
             }
-            store_rows(s, state, h);
+            E::store_rows(s, state, h);
         }
     }
 }

@@ -6,7 +6,7 @@
 //! added up in order: long enough to amortise, and short enough that the
 //! chains of one decoded token run side by side.
 
-use super::{CHUNK, Element, Job, JobState, ScanSegment, in_tiles, load_rows, store_rows};
+use super::{CHUNK, Element, Job, JobState, ScanSegment, in_tiles};
 use crate::Compute;
 use crate::isa::{Kernel, LANES, Simd};
 use crate::math;
@@ -17,6 +17,8 @@ use std::ops::Range;
 
 /// State elements of one piece of a decoding step: a few microseconds' worth.
 const PIECE: usize = 16 * 1024;
+/// How far ahead of a decoding step its state is fetched, in bytes.
+const AHEAD: usize = 2048;
 /// From this many tokens on B and C are copied together before they are used.
 const PACK_FROM: usize = 4;
 
@@ -357,15 +359,22 @@ impl Walk {
         unsafe {
             let state = state.add(first * LANES);
             let (mut b, mut c) = (bc.b.add(offset), bc.c.add(offset));
-            let mut h = load_rows::<S, E, W>(s, state);
+            let mut h = E::load_rows::<S, W>(s, state);
+            if steps == 1 {
+                // Decoding streams the state: ask for what comes next.
+                for line in 0..(W * LANES * size_of::<E>()).div_ceil(64) {
+                    s.prefetch(state.cast::<u8>().wrapping_add(AHEAD + line * 64));
+                }
+            }
             for t in 0..steps {
                 let keep = s.splat(*decay.add(t));
                 let x = s.load(dtx.add(t * LANES));
                 let mut sum = if WHOLE { s.splat(0.0) } else { s.load(chain.add(t * LANES)) };
                 for i in 0..W {
                     let new = s.mul(x, s.splat(*b.add(i)));
-                    h[i] = E::round(s, s.fma(h[i], keep, new));
-                    sum = s.fma(h[i], s.splat(*c.add(i)), sum);
+                    let now = s.fma(E::value(s, h[i]), keep, new);
+                    sum = s.fma(now, s.splat(*c.add(i)), sum);
+                    h[i] = E::row(s, now);
                 }
                 if WHOLE {
                     let y = y.add(t * LANES);
@@ -376,7 +385,7 @@ impl Walk {
                 b = b.wrapping_add(bc.step);
                 c = c.wrapping_add(bc.step);
             }
-            store_rows(s, state, h);
+            E::store_rows(s, state, h);
         }
     }
 
