@@ -58,7 +58,11 @@ impl ModelArgs {
         let mut options = LoadOptions::default();
         (options.state, options.kv) = (state, state);
         let model = Model::load(&checkpoint, &options)?;
-        Ok(Loaded { checkpoint, model, cx })
+        Ok(Loaded {
+            checkpoint,
+            model,
+            cx,
+        })
     }
 
     fn compute(&self) -> Result<Compute> {

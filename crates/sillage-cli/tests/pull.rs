@@ -32,8 +32,10 @@ fn answer(stream: &TcpStream, files: &HashMap<&str, Vec<u8>>) -> std::io::Result
         }
         let path = request.split(' ').nth(1).unwrap_or_default();
         if path.starts_with("/api/models/tiny/model") {
-            let siblings: Vec<_> =
-                files.keys().map(|name| serde_json::json!({ "rfilename": name })).collect();
+            let siblings: Vec<_> = files
+                .keys()
+                .map(|name| serde_json::json!({ "rfilename": name }))
+                .collect();
             let body = serde_json::json!({ "siblings": siblings, "sha": COMMIT }).to_string();
             write!(
                 stream,
@@ -42,9 +44,14 @@ fn answer(stream: &TcpStream, files: &HashMap<&str, Vec<u8>>) -> std::io::Result
             )?;
             continue;
         }
-        let name = path.strip_prefix("/tiny/model/resolve/main/").unwrap_or_default();
+        let name = path
+            .strip_prefix("/tiny/model/resolve/main/")
+            .unwrap_or_default();
         let Some(bytes) = files.get(name) else {
-            write!(stream, "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")?;
+            write!(
+                stream,
+                "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
+            )?;
             continue;
         };
         let (from, to) = range.unwrap_or((0, None));
@@ -85,7 +92,11 @@ fn sillage(endpoint: &str, cache: &std::path::Path, args: &[&str]) -> (bool, Str
         .output()
         .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.success(), text(output.stdout), text(output.stderr))
+    (
+        output.status.success(),
+        text(output.stdout),
+        text(output.stderr),
+    )
 }
 
 #[test]
@@ -102,7 +113,10 @@ fn a_model_folder_arrives_whole() {
     assert!(ok, "{err}");
     let folder = std::path::Path::new(out.trim());
     let mut found = Vec::new();
-    std::fs::File::open(folder.join("model.safetensors")).unwrap().read_to_end(&mut found).unwrap();
+    std::fs::File::open(folder.join("model.safetensors"))
+        .unwrap()
+        .read_to_end(&mut found)
+        .unwrap();
     assert_eq!(found, weights);
     assert!(folder.join("tokenizer.json").exists());
     assert!(!folder.join("README.md").exists());
@@ -110,17 +124,29 @@ fn a_model_folder_arrives_whole() {
 
 #[test]
 fn what_is_missing_is_named() {
-    let endpoint = serve(HashMap::from([("a.gguf", vec![1; 10]), ("b.gguf", vec![2; 10])]));
+    let endpoint = serve(HashMap::from([
+        ("a.gguf", vec![1; 10]),
+        ("b.gguf", vec![2; 10]),
+    ]));
     let cache = tempfile::tempdir().unwrap();
     let (ok, _, err) = sillage(&endpoint, cache.path(), &["tiny/model"]);
     assert!(!ok && err.contains("--file"), "{err}");
-    let (ok, out, err) =
-        sillage(&endpoint, cache.path(), &["tiny/model", "--file", "b.gguf", "--json"]);
+    let (ok, out, err) = sillage(
+        &endpoint,
+        cache.path(),
+        &["tiny/model", "--file", "b.gguf", "--json"],
+    );
     assert!(ok, "{err}");
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(std::fs::read(report["model"].as_str().unwrap()).unwrap(), vec![2; 10]);
+    assert_eq!(
+        std::fs::read(report["model"].as_str().unwrap()).unwrap(),
+        vec![2; 10]
+    );
     let (ok, _, err) = sillage(&endpoint, cache.path(), &["nobody/nothing"]);
-    assert!(!ok && err.contains("cannot look up nobody/nothing"), "{err}");
+    assert!(
+        !ok && err.contains("cannot look up nobody/nothing"),
+        "{err}"
+    );
     let (ok, _, err) = sillage(&endpoint, cache.path(), &["../../etc"]);
     assert!(!ok && err.contains("not a model id"), "{err}");
 }

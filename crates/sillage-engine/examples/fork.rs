@@ -17,7 +17,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Read the beginning once.
     let mut beginning = Session::new(&model);
-    beginning.feed(&model, &cx, &tokenizer.encode("The door opened, and", true)?)?;
+    beginning.feed(
+        &model,
+        &cx,
+        &tokenizer.encode("The door opened, and", true)?,
+    )?;
 
     // Fork it: nothing is copied until one of the two writes.
     for way in [" a stranger came in.", " nobody was there."] {
@@ -31,7 +35,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     beginning.snapshot().save(&file, Precision::Exact)?;
     let loaded = Session::resume(&model, &Snapshot::load(&file, model.layout())?)?;
     assert!(loaded.state().bits_eq(beginning.state()));
-    println!("saved and loaded {} bytes, bit for bit the same", loaded.state().bytes());
+    println!(
+        "saved and loaded {} bytes, bit for bit the same",
+        loaded.state().bytes()
+    );
     std::fs::remove_file(file)?;
     Ok(())
 }
@@ -44,7 +51,10 @@ fn write(
     session: &mut Session,
     text: &str,
 ) -> Result<String, Box<dyn std::error::Error>> {
-    let mut sampler = Sampler::new(Sampling { temperature: 0.6, ..Sampling::default() })?;
+    let mut sampler = Sampler::new(Sampling {
+        temperature: 0.6,
+        ..Sampling::default()
+    })?;
     let mut decoder = tokenizer.stream(true);
     let mut logits = session.feed(model, cx, &tokenizer.encode(text, false)?)?;
     let mut written = String::new();

@@ -11,7 +11,9 @@ use std::io::Write;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let path = args.next().ok_or("usage: generate MODEL [PROMPT]")?;
-    let prompt = args.next().unwrap_or_else(|| "It was a dark night".to_owned());
+    let prompt = args
+        .next()
+        .unwrap_or_else(|| "It was a dark night".to_owned());
 
     let checkpoint = Checkpoint::open(path)?;
     let tokenizer = checkpoint.tokenizer()?;
@@ -19,7 +21,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cx = Compute::new(2);
 
     let mut session = Session::new(&model);
-    let mut sampler = Sampler::new(Sampling { seed: 1, ..Sampling::default() })?;
+    let mut sampler = Sampler::new(Sampling {
+        seed: 1,
+        ..Sampling::default()
+    })?;
     let mut decoder = tokenizer.stream(true);
     let mut logits = session.feed(&model, &cx, &tokenizer.encode(&prompt, true)?)?;
     print!("{prompt}");

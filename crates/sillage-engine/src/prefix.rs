@@ -57,7 +57,11 @@ impl PrefixCache {
                 }
             }
         }
-        Self { store, tree, stride }
+        Self {
+            store,
+            tree,
+            stride,
+        }
     }
 
     /// The store behind this cache.
@@ -84,10 +88,17 @@ impl PrefixCache {
     /// The state that has read exactly `tokens`, or their longest stored
     /// beginning.
     pub fn deepest(&mut self, tokens: &[u32]) -> Option<State> {
-        let ancestors: Vec<(usize, Key)> =
-            self.tree.ancestors(tokens).into_iter().map(|(depth, &key)| (depth, key)).collect();
+        let ancestors: Vec<(usize, Key)> = self
+            .tree
+            .ancestors(tokens)
+            .into_iter()
+            .map(|(depth, &key)| (depth, key))
+            .collect();
         for (depth, key) in ancestors {
-            let found = self.store.get(key).filter(|s| is_state_of(s, &tokens[..depth]));
+            let found = self
+                .store
+                .get(key)
+                .filter(|s| is_state_of(s, &tokens[..depth]));
             if let Some(snapshot) = found {
                 return Some(snapshot.resume());
             }

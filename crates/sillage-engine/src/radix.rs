@@ -29,9 +29,17 @@ pub(crate) struct Radix<V> {
 
 impl<V> Default for Radix<V> {
     fn default() -> Self {
-        let root =
-            Node { parent: ROOT, edge: Vec::new(), children: HashMap::new(), value: None, depth: 0 };
-        Self { nodes: vec![root], free: Vec::new() }
+        let root = Node {
+            parent: ROOT,
+            edge: Vec::new(),
+            children: HashMap::new(),
+            value: None,
+            depth: 0,
+        };
+        Self {
+            nodes: vec![root],
+            free: Vec::new(),
+        }
     }
 }
 
@@ -79,7 +87,9 @@ impl<V> Radix<V> {
             return None;
         }
         let value = self.nodes[node].value.take();
-        while node != ROOT && self.nodes[node].value.is_none() && self.nodes[node].children.is_empty()
+        while node != ROOT
+            && self.nodes[node].value.is_none()
+            && self.nodes[node].children.is_empty()
         {
             let parent = self.nodes[node].parent;
             let first = self.nodes[node].edge[0];
@@ -95,9 +105,16 @@ impl<V> Radix<V> {
     /// its edge) and how many tokens matched.
     fn walk(&self, tokens: &[u32]) -> (NodeId, usize) {
         let (mut node, mut at) = (ROOT, 0);
-        while let Some(&child) = tokens.get(at).and_then(|t| self.nodes[node].children.get(t)) {
+        while let Some(&child) = tokens
+            .get(at)
+            .and_then(|t| self.nodes[node].children.get(t))
+        {
             let edge = &self.nodes[child].edge;
-            let same = edge.iter().zip(&tokens[at..]).take_while(|(a, b)| a == b).count();
+            let same = edge
+                .iter()
+                .zip(&tokens[at..])
+                .take_while(|(a, b)| a == b)
+                .count();
             at += same;
             node = child;
             if same < edge.len() {
@@ -110,7 +127,11 @@ impl<V> Radix<V> {
     /// The node at the end of `tokens`, made if need be.
     fn node_at(&mut self, tokens: &[u32]) -> NodeId {
         let (node, shared) = self.walk(tokens);
-        let node = if self.nodes[node].depth > shared { self.split(node, shared) } else { node };
+        let node = if self.nodes[node].depth > shared {
+            self.split(node, shared)
+        } else {
+            node
+        };
         if shared == tokens.len() {
             return node;
         }
@@ -129,8 +150,13 @@ impl<V> Radix<V> {
         let keep = depth - self.nodes[parent].depth;
         let rest = self.nodes[node].edge.split_off(keep);
         let edge = std::mem::replace(&mut self.nodes[node].edge, rest);
-        let upper =
-            self.attach(Node { parent, edge, children: HashMap::new(), value: None, depth });
+        let upper = self.attach(Node {
+            parent,
+            edge,
+            children: HashMap::new(),
+            value: None,
+            depth,
+        });
         self.nodes[node].parent = upper;
         let first = self.nodes[node].edge[0];
         self.nodes[upper].children.insert(first, node);

@@ -46,7 +46,10 @@ impl Sampling {
     /// Always the likeliest token.
     #[must_use]
     pub fn greedy() -> Self {
-        Self { temperature: 0.0, ..Self::default() }
+        Self {
+            temperature: 0.0,
+            ..Self::default()
+        }
     }
 
     /// Checks every setting's range.
@@ -108,7 +111,11 @@ impl Sampler {
     pub fn new(sampling: Sampling) -> Result<Self, SamplingError> {
         sampling.check()?;
         let random = Pcg64Mcg::seed_from_u64(sampling.seed);
-        Ok(Self { sampling, random, scratch: Vec::new() })
+        Ok(Self {
+            sampling,
+            random,
+            scratch: Vec::new(),
+        })
     }
 
     /// Chooses a token by `logits` (`[vocab]`); `history` are the tokens so
@@ -138,21 +145,36 @@ impl Sampler {
         if penalty == 1.0 {
             return;
         }
-        let recent = history.len().saturating_sub(self.sampling.repetition_window);
+        let recent = history
+            .len()
+            .saturating_sub(self.sampling.repetition_window);
         let mut seen: Vec<u32> = history[recent..].to_vec();
         seen.sort_unstable();
         seen.dedup();
         for id in seen {
             if let Some((logit, _)) = candidates.get_mut(id as usize) {
-                *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+                *logit = if *logit > 0.0 {
+                    *logit / penalty
+                } else {
+                    *logit * penalty
+                };
             }
         }
     }
 
     /// Filters and draws; `None` when no candidate has a finite logit.
     fn draw(&mut self, candidates: &mut Vec<(f32, u32)>) -> Option<u32> {
-        let Sampling { temperature, top_k, top_p, min_p, .. } = self.sampling;
-        let top = candidates.iter().map(|c| c.0).fold(f32::NEG_INFINITY, f32::max);
+        let Sampling {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            ..
+        } = self.sampling;
+        let top = candidates
+            .iter()
+            .map(|c| c.0)
+            .fold(f32::NEG_INFINITY, f32::max);
         if top == f32::NEG_INFINITY {
             return None;
         }
@@ -228,11 +250,19 @@ mod tests {
     #[test]
     fn a_seed_fixes_the_sequence_and_a_clone_continues_it() {
         let logits: Vec<f32> = (0..50).map(|i| (i as f32 * 0.7).sin()).collect();
-        let sampling = Sampling { temperature: 1.0, top_p: 0.9, seed: 7, ..Sampling::default() };
+        let sampling = Sampling {
+            temperature: 1.0,
+            top_p: 0.9,
+            seed: 7,
+            ..Sampling::default()
+        };
         let mut a = sampler(sampling.clone());
         let mut b = sampler(sampling);
         let first: Vec<_> = (0..20).map(|_| a.sample(&logits, &[])).collect();
-        assert_eq!(first, (0..20).map(|_| b.sample(&logits, &[])).collect::<Vec<_>>());
+        assert_eq!(
+            first,
+            (0..20).map(|_| b.sample(&logits, &[])).collect::<Vec<_>>()
+        );
         let mut fork = a.clone();
         assert_eq!(a.sample(&logits, &[]), fork.sample(&logits, &[]));
     }
@@ -240,7 +270,11 @@ mod tests {
     #[test]
     fn draws_follow_the_distribution() {
         let logits = [0.0f32, 1.0, 2.0];
-        let mut s = sampler(Sampling { temperature: 1.0, top_p: 1.0, ..Sampling::default() });
+        let mut s = sampler(Sampling {
+            temperature: 1.0,
+            top_p: 1.0,
+            ..Sampling::default()
+        });
         let mut counts = [0usize; 3];
         for _ in 0..30_000 {
             counts[s.sample(&logits, &[]).unwrap() as usize] += 1;
@@ -262,11 +296,33 @@ mod tests {
             ids.dedup();
             ids
         };
-        let base = Sampling { temperature: 1.0, top_p: 1.0, ..Sampling::default() };
-        assert_eq!(all(Sampling { top_k: 2, ..base.clone() }), [3, 4]);
-        assert_eq!(all(Sampling { top_p: 0.5, ..base.clone() }), [4]);
+        let base = Sampling {
+            temperature: 1.0,
+            top_p: 1.0,
+            ..Sampling::default()
+        };
+        assert_eq!(
+            all(Sampling {
+                top_k: 2,
+                ..base.clone()
+            }),
+            [3, 4]
+        );
+        assert_eq!(
+            all(Sampling {
+                top_p: 0.5,
+                ..base.clone()
+            }),
+            [4]
+        );
         // e^-1 = 0.37 of the likeliest passes, e^-2 = 0.14 does not.
-        assert_eq!(all(Sampling { min_p: 0.3, ..base.clone() }), [3, 4]);
+        assert_eq!(
+            all(Sampling {
+                min_p: 0.3,
+                ..base.clone()
+            }),
+            [3, 4]
+        );
         assert_eq!(all(base), [0, 1, 2, 3, 4]);
     }
 
@@ -284,15 +340,36 @@ mod tests {
     #[test]
     fn bad_logits_and_settings_are_refused() {
         let mut s = sampler(Sampling::default());
-        assert_eq!(s.sample(&[f32::NAN, 1.0], &[]), Err(SamplingError::BadLogits));
-        assert_eq!(s.sample(&[f32::NEG_INFINITY; 3], &[]), Err(SamplingError::BadLogits));
+        assert_eq!(
+            s.sample(&[f32::NAN, 1.0], &[]),
+            Err(SamplingError::BadLogits)
+        );
+        assert_eq!(
+            s.sample(&[f32::NEG_INFINITY; 3], &[]),
+            Err(SamplingError::BadLogits)
+        );
         assert_eq!(s.sample(&[], &[]), Err(SamplingError::BadLogits));
         for sampling in [
-            Sampling { temperature: -1.0, ..Sampling::default() },
-            Sampling { temperature: f32::NAN, ..Sampling::default() },
-            Sampling { top_p: 0.0, ..Sampling::default() },
-            Sampling { min_p: 1.5, ..Sampling::default() },
-            Sampling { repetition_penalty: 0.0, ..Sampling::default() },
+            Sampling {
+                temperature: -1.0,
+                ..Sampling::default()
+            },
+            Sampling {
+                temperature: f32::NAN,
+                ..Sampling::default()
+            },
+            Sampling {
+                top_p: 0.0,
+                ..Sampling::default()
+            },
+            Sampling {
+                min_p: 1.5,
+                ..Sampling::default()
+            },
+            Sampling {
+                repetition_penalty: 0.0,
+                ..Sampling::default()
+            },
         ] {
             assert!(Sampler::new(sampling).is_err());
         }

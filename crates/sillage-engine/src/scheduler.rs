@@ -57,7 +57,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { sessions: 64, state_bytes: 4 << 30, piece: 256 }
+        Self {
+            sessions: 64,
+            state_bytes: 4 << 30,
+            piece: 256,
+        }
     }
 }
 
@@ -143,7 +147,9 @@ pub enum StepError {
     #[error("the prompt is empty: give at least one token (or text) to continue from")]
     EmptyPrompt,
     /// A token the model does not have.
-    #[error("token {token} is not among the model's {vocab}: was the text encoded with another model's tokenizer?")]
+    #[error(
+        "token {token} is not among the model's {vocab}: was the text encoded with another model's tokenizer?"
+    )]
     UnknownToken {
         /// The token.
         token: u32,
@@ -204,11 +210,19 @@ impl Job {
     fn finish(mut self, reason: Reason) -> Finished {
         let tokens = std::mem::take(&mut self.tokens);
         let written = tokens.len() - self.prompt;
-        let state = self
-            .state
-            .map(|state| state.freeze().with_meta(Meta::default().with_tokens(tokens)));
+        let state = self.state.map(|state| {
+            state
+                .freeze()
+                .with_meta(Meta::default().with_tokens(tokens))
+        });
         let read = self.fed.min(self.prompt).saturating_sub(self.reused);
-        let finished = Finished { reason, state, reused: self.reused, read, written };
+        let finished = Finished {
+            reason,
+            state,
+            reused: self.reused,
+            read,
+            written,
+        };
         self.listener.finished(finished.clone());
         finished
     }
@@ -251,7 +265,16 @@ impl<M: Steps> Scheduler<M> {
     ) -> Self {
         let (waiting, running) = (VecDeque::new(), Vec::new());
         let counters = Counters::default();
-        Self { model, cx, limits, prefix, waiting, running, turn: 0, counters }
+        Self {
+            model,
+            cx,
+            limits,
+            prefix,
+            waiting,
+            running,
+            turn: 0,
+            counters,
+        }
     }
 
     /// Puts a session in the queue. Whatever becomes of it is told to
@@ -336,7 +359,11 @@ impl<M: Steps> Scheduler<M> {
     /// Bytes of state that running sessions hold now.
     #[must_use]
     pub fn state_bytes(&self) -> u64 {
-        self.running.iter().filter_map(|job| job.state.as_ref()).map(State::bytes).sum()
+        self.running
+            .iter()
+            .filter_map(|job| job.state.as_ref())
+            .map(State::bytes)
+            .sum()
     }
 
     /// Counters since the start.
@@ -364,9 +391,16 @@ impl<M: Steps> Scheduler<M> {
             for (job, &share) in self.running.iter_mut().zip(&shares) {
                 if let (Some(state), true) = (&mut job.state, share > 0) {
                     let end = job.fed + share;
-                    let logits =
-                        if end == job.tokens.len() { Wanted::Last } else { Wanted::None };
-                    rows.push(Row { state, tokens: &job.tokens[job.fed..end], logits });
+                    let logits = if end == job.tokens.len() {
+                        Wanted::Last
+                    } else {
+                        Wanted::None
+                    };
+                    rows.push(Row {
+                        state,
+                        tokens: &job.tokens[job.fed..end],
+                        logits,
+                    });
                 }
             }
             self.model.forward(&self.cx, &mut rows)
@@ -382,7 +416,11 @@ impl<M: Steps> Scheduler<M> {
         let count = self.running.len();
         let mut shares = vec![0; count];
         let mut budget = self.limits.piece.max(1);
-        self.turn = if count == 0 { 0 } else { (self.turn + 1) % count };
+        self.turn = if count == 0 {
+            0
+        } else {
+            (self.turn + 1) % count
+        };
         let readers = self.running.iter().filter(|job| job.pending() > 1).count();
         // Equal parts, so that a short prompt is not stuck behind a long one.
         let part = (budget / readers.max(1)).max(1);
@@ -426,7 +464,9 @@ impl<M: Steps> Scheduler<M> {
             if !self.waiting.front().is_some_and(fits) {
                 return;
             }
-            let Some(mut job) = self.waiting.pop_front() else { return };
+            let Some(mut job) = self.waiting.pop_front() else {
+                return;
+            };
             taken += job.bytes;
             self.begin(&mut job);
             self.running.push(job);
@@ -447,7 +487,9 @@ impl<M: Steps> Scheduler<M> {
             (None, None) => None,
         };
         let state = found.unwrap_or_else(|| State::new(Arc::clone(self.model.layout())));
-        job.fed = usize::try_from(state.position()).unwrap_or(usize::MAX).min(job.tokens.len());
+        job.fed = usize::try_from(state.position())
+            .unwrap_or(usize::MAX)
+            .min(job.tokens.len());
         job.reused = job.fed;
         self.counters.reused += job.fed as u64;
         job.state = Some(state);

@@ -55,7 +55,10 @@ impl Session {
     /// A session before its first token.
     #[must_use]
     pub fn new(model: &Model) -> Self {
-        Self { state: model.new_state(), tokens: Vec::new() }
+        Self {
+            state: model.new_state(),
+            tokens: Vec::new(),
+        }
     }
 
     /// A session that goes on from a snapshot with its noted tokens.
@@ -68,9 +71,18 @@ impl Session {
         }
         let noted = snapshot.tokens().unwrap_or_default();
         let position = snapshot.position();
-        match usize::try_from(position).ok().and_then(|read| noted.get(..read)) {
-            Some(read) => Ok(Self { state: snapshot.resume(), tokens: read.to_vec() }),
-            None => Err(SessionError::NoHistory { position, noted: noted.len() }),
+        match usize::try_from(position)
+            .ok()
+            .and_then(|read| noted.get(..read))
+        {
+            Some(read) => Ok(Self {
+                state: snapshot.resume(),
+                tokens: read.to_vec(),
+            }),
+            None => Err(SessionError::NoHistory {
+                position,
+                noted: noted.len(),
+            }),
         }
     }
 
@@ -95,7 +107,9 @@ impl Session {
     /// The frozen moment, its tokens noted.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        self.state.snapshot().with_meta(Meta::default().with_tokens(self.tokens.clone()))
+        self.state
+            .snapshot()
+            .with_meta(Meta::default().with_tokens(self.tokens.clone()))
     }
 
     /// Reads `tokens`; the logits (`[vocab]`) after the last of them.
@@ -108,7 +122,11 @@ impl Session {
         cx: &Compute,
         tokens: &[u32],
     ) -> Result<Vec<f32>, ForwardError> {
-        let row = Row { state: &mut self.state, tokens, logits: Wanted::Last };
+        let row = Row {
+            state: &mut self.state,
+            tokens,
+            logits: Wanted::Last,
+        };
         let logits = model.forward(cx, &mut [row])?;
         self.tokens.extend_from_slice(tokens);
         Ok(logits.row(0).to_vec())
@@ -138,7 +156,11 @@ impl Session {
         let from = state.position() as usize;
         if from < to {
             let tokens = &self.tokens[from..to];
-            let row = Row { state: &mut state, tokens, logits: Wanted::None };
+            let row = Row {
+                state: &mut state,
+                tokens,
+                logits: Wanted::None,
+            };
             model.forward(cx, &mut [row])?;
         }
         self.state = state;

@@ -21,20 +21,39 @@ impl StopStrings {
     #[must_use]
     pub fn new(stops: impl IntoIterator<Item = String>) -> Self {
         let stops = stops.into_iter().filter(|s| !s.is_empty()).collect();
-        Self { stops, held: String::new() }
+        Self {
+            stops,
+            held: String::new(),
+        }
     }
 
     /// Takes in more text.
     pub fn push(&mut self, text: &str) -> Passed {
         self.held.push_str(text);
-        if let Some(at) = self.stops.iter().filter_map(|s| self.held.find(s.as_str())).min() {
+        if let Some(at) = self
+            .stops
+            .iter()
+            .filter_map(|s| self.held.find(s.as_str()))
+            .min()
+        {
             let mut text = std::mem::take(&mut self.held);
             text.truncate(at);
-            return Passed { text, stopped: true };
+            return Passed {
+                text,
+                stopped: true,
+            };
         }
-        let hold = self.stops.iter().map(|stop| overlap(&self.held, stop)).max().unwrap_or(0);
+        let hold = self
+            .stops
+            .iter()
+            .map(|stop| overlap(&self.held, stop))
+            .max()
+            .unwrap_or(0);
         let rest = self.held.split_off(self.held.len() - hold);
-        Passed { text: std::mem::replace(&mut self.held, rest), stopped: false }
+        Passed {
+            text: std::mem::replace(&mut self.held, rest),
+            stopped: false,
+        }
     }
 
     /// The text held back when the stream ends.
@@ -62,8 +81,20 @@ mod tests {
         let mut stops = StopStrings::new(["\n\nUser:".to_owned()]);
         assert_eq!(stops.push("Hello\n").text, "Hello");
         assert_eq!(stops.push("there\n").text, "\nthere");
-        assert_eq!(stops.push("\nUse"), Passed { text: String::new(), stopped: false });
-        assert_eq!(stops.push("r: no"), Passed { text: String::new(), stopped: true });
+        assert_eq!(
+            stops.push("\nUse"),
+            Passed {
+                text: String::new(),
+                stopped: false
+            }
+        );
+        assert_eq!(
+            stops.push("r: no"),
+            Passed {
+                text: String::new(),
+                stopped: true
+            }
+        );
     }
 
     proptest! {

@@ -16,13 +16,17 @@ use std::sync::{Arc, Mutex};
 const MODELS: [&str; 2] = ["mamba2-g1", "llama"];
 
 fn model(name: &str) -> Arc<Model> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conformance/hf").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../conformance/hf")
+        .join(name);
     let checkpoint = Checkpoint::open(path).unwrap();
     Arc::new(Model::load(&checkpoint, &LoadOptions::default()).unwrap())
 }
 
 fn tokens(seed: usize, n: usize, model: &Model) -> Vec<u32> {
-    (0..n).map(|i| ((i * 7 + i * i * 3 + seed * 13) % model.vocab()) as u32).collect()
+    (0..n)
+        .map(|i| ((i * 7 + i * i * 3 + seed * 13) % model.vocab()) as u32)
+        .collect()
 }
 
 #[derive(Clone, Default)]
@@ -38,7 +42,12 @@ struct Heard {
 
 impl Ear {
     fn finished(&self) -> Finished {
-        self.0.lock().unwrap().finished.clone().expect("the session ended")
+        self.0
+            .lock()
+            .unwrap()
+            .finished
+            .clone()
+            .expect("the session ended")
     }
     fn count(&self) -> usize {
         self.0.lock().unwrap().tokens.len()
@@ -91,8 +100,15 @@ fn scheduler(model: &Arc<Model>, limits: Limits, prefix: Option<PrefixCache>) ->
 }
 
 fn cache(model: &Model, stride: usize, folder: Option<&Path>) -> PrefixCache {
-    let disk = folder.map(|folder| DiskOptions { folder: folder.into(), bytes: 1 << 30 });
-    let options = StoreOptions { memory_bytes: 1 << 30, disk, write_through: false };
+    let disk = folder.map(|folder| DiskOptions {
+        folder: folder.into(),
+        bytes: 1 << 30,
+    });
+    let options = StoreOptions {
+        memory_bytes: 1 << 30,
+        disk,
+        write_through: false,
+    };
     let store = Store::open(Arc::clone(model.layout()), options).unwrap();
     PrefixCache::new(Arc::new(store), stride)
 }
@@ -110,10 +126,17 @@ fn alone(model: &Arc<Model>, prompt: &[u32], n: usize) -> (Vec<u32>, [u8; 16]) {
 fn company_and_pieces_change_nothing() {
     for name in MODELS {
         let model = model(name);
-        let prompts: Vec<Vec<u32>> =
-            [1, 5, 70, 33, 200].iter().enumerate().map(|(i, &n)| tokens(i, n, &model)).collect();
+        let prompts: Vec<Vec<u32>> = [1, 5, 70, 33, 200]
+            .iter()
+            .enumerate()
+            .map(|(i, &n)| tokens(i, n, &model))
+            .collect();
         for piece in [1, 16, 1000] {
-            let limits = Limits { piece, sessions: 3, ..Limits::default() };
+            let limits = Limits {
+                piece,
+                sessions: 3,
+                ..Limits::default()
+            };
             let mut scheduler = scheduler(&model, limits, None);
             let ears: Vec<Ear> = prompts
                 .iter()
@@ -135,7 +158,10 @@ fn company_and_pieces_change_nothing() {
 #[test]
 fn a_long_prompt_does_not_stall_a_writer() {
     let model = model("mamba2-g1");
-    let limits = Limits { piece: 8, ..Limits::default() };
+    let limits = Limits {
+        piece: 8,
+        ..Limits::default()
+    };
     let mut scheduler = scheduler(&model, limits, None);
     let (writer, _) = submit(&mut scheduler, request(tokens(0, 2, &model), 40));
     scheduler.step();
@@ -143,7 +169,11 @@ fn a_long_prompt_does_not_stall_a_writer() {
     for _ in 0..20 {
         let before = writer.count();
         scheduler.step();
-        assert_eq!(writer.count(), before + 1, "a step without a token for the writer");
+        assert_eq!(
+            writer.count(),
+            before + 1,
+            "a step without a token for the writer"
+        );
     }
     assert_eq!(reader.count(), 0);
     // A short prompt overtakes the long one's remainder.
@@ -177,19 +207,28 @@ fn a_listener_and_an_end_token_end_a_session() {
     let mut scheduler = scheduler(&model, Limits::default(), None);
     let (ear, _) = submit(&mut scheduler, request(prompt.clone(), 6));
     ear.0.lock().unwrap().stop_after = Some(2);
-    let ends = Request { end_tokens: vec![written[3]], ..request(prompt, 6) };
+    let ends = Request {
+        end_tokens: vec![written[3]],
+        ..request(prompt, 6)
+    };
     let (ended, _) = submit(&mut scheduler, ends);
     drain(&mut scheduler);
     assert_eq!((ear.finished().reason, ear.count()), (Reason::Stopped, 2));
     let first = written.iter().position(|&t| t == written[3]).unwrap();
-    assert_eq!((ended.finished().reason, ended.count()), (Reason::End, first));
+    assert_eq!(
+        (ended.finished().reason, ended.count()),
+        (Reason::End, first)
+    );
 }
 
 #[test]
 fn admission_counts_bytes_and_keeps_order() {
     let model = model("llama");
     let need = model.layout().bytes(64 + 8);
-    let limits = Limits { state_bytes: need * 2, ..Limits::default() };
+    let limits = Limits {
+        state_bytes: need * 2,
+        ..Limits::default()
+    };
     let mut scheduler = scheduler(&model, limits, None);
     let ears: Vec<Ear> = (0..4)
         .map(|i| submit(&mut scheduler, request(tokens(i, 64, &model), 8)).0)
@@ -197,9 +236,15 @@ fn admission_counts_bytes_and_keeps_order() {
     scheduler.step();
     assert_eq!(scheduler.sessions(), (2, 2));
     drain(&mut scheduler);
-    assert!(ears.iter().all(|ear| ear.finished().reason == Reason::Length));
+    assert!(
+        ears.iter()
+            .all(|ear| ear.finished().reason == Reason::Length)
+    );
     let (large, _) = submit(&mut scheduler, request(tokens(0, 64, &model), 100_000));
-    assert!(matches!(large.finished().reason, Reason::Failed(StepError::TooLarge { .. })));
+    assert!(matches!(
+        large.finished().reason,
+        Reason::Failed(StepError::TooLarge { .. })
+    ));
 }
 
 #[test]
@@ -207,18 +252,34 @@ fn bad_requests_are_refused_with_reasons() {
     let model = model("mamba2-g1");
     let mut scheduler = scheduler(&model, Limits::default(), None);
     let (empty, _) = submit(&mut scheduler, request(Vec::new(), 1));
-    assert_eq!(empty.finished().reason, Reason::Failed(StepError::EmptyPrompt));
+    assert_eq!(
+        empty.finished().reason,
+        Reason::Failed(StepError::EmptyPrompt)
+    );
     let outside = model.vocab() as u32;
     let (bad, _) = submit(&mut scheduler, request(vec![0, outside], 1));
     let (good, _) = submit(&mut scheduler, request(vec![0, 1], 1));
     drain(&mut scheduler);
-    let unknown = StepError::UnknownToken { token: outside, vocab: model.vocab() };
+    let unknown = StepError::UnknownToken {
+        token: outside,
+        vocab: model.vocab(),
+    };
     assert_eq!(bad.finished().reason, Reason::Failed(unknown));
-    assert_eq!(good.finished().reason, Reason::Length, "others must not suffer");
+    assert_eq!(
+        good.finished().reason,
+        Reason::Length,
+        "others must not suffer"
+    );
     let foreign = Session::new(&self::model("mamba2-g2")).snapshot();
-    let resumed = Request { resume: Some(foreign), ..request(vec![0, 1], 1) };
+    let resumed = Request {
+        resume: Some(foreign),
+        ..request(vec![0, 1], 1)
+    };
     let (other, _) = submit(&mut scheduler, resumed);
-    assert!(matches!(other.finished().reason, Reason::Failed(StepError::ForeignState { .. })));
+    assert!(matches!(
+        other.finished().reason,
+        Reason::Failed(StepError::ForeignState { .. })
+    ));
 }
 
 #[test]
@@ -254,7 +315,10 @@ fn prompts_are_not_read_twice() {
             let (ear, _) = submit(&mut scheduler, request(branch(seed), 3));
             drain(&mut scheduler);
             assert_eq!(ear.finished().reused, reused, "{name}");
-            assert_eq!(ear.0.lock().unwrap().tokens, alone(&model, &branch(seed), 3).0);
+            assert_eq!(
+                ear.0.lock().unwrap().tokens,
+                alone(&model, &branch(seed), 3).0
+            );
         }
 
         // Asking the very same again still leaves one token to read.
@@ -290,7 +354,10 @@ fn a_restart_keeps_what_was_read() {
 #[test]
 fn a_store_too_small_for_anything_costs_only_speed() {
     let model = model("mamba2-g1");
-    let options = StoreOptions { memory_bytes: 10, ..StoreOptions::default() };
+    let options = StoreOptions {
+        memory_bytes: 10,
+        ..StoreOptions::default()
+    };
     let store = Store::open(Arc::clone(model.layout()), options).unwrap();
     let prefix = PrefixCache::new(Arc::new(store), 16);
     let mut scheduler = scheduler(&model, Limits::default(), Some(prefix));

@@ -45,10 +45,18 @@ impl Checkpoint {
             [first, rest @ ..] if rest.iter().all(|t| t == first) => *first,
             _ => TensorType::F32,
         };
-        match ty.int_layout() {
+        let packed = match ty.int_layout() {
             Some(layout) => pack_int(name, tensor, rows, ty, layout),
             None => pack_float(name, tensor, rows, ty),
-        }
+        };
+        packed.map_err(|error| match error {
+            // The kernels do not know names.
+            FormatError::Kernels(error) => FormatError::Pack {
+                tensor: name.to_owned(),
+                message: error.to_string(),
+            },
+            other => other,
+        })
     }
 }
 

@@ -74,7 +74,7 @@ fn bytes_vocabulary(pre: &str) -> Vocabulary {
         ("Ġ", "w"),
         ("1", "2"),
         ("12", "3"),
-        ("é".into(), ""),
+        ("é", ""),
     ] {
         if !r.is_empty() {
             merges.push(format!("{l} {r}"));

@@ -1,5 +1,10 @@
 //! Every checkpoint of `conformance/` against its golden: fresh and continuing, alone and in ragged
 //! batches, and decoding greedily.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod common;
 

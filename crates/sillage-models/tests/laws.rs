@@ -1,6 +1,11 @@
 //! The first law as properties: however tokens are divided, whatever shares the batch, on however many
 //! threads, and through forking, freezing, saving and loading (also by another process), logits and
 //! states are equal bit for bit. For every architecture, weight type and state type.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod common;
 

@@ -70,8 +70,14 @@ struct Point {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     ensure!(args.repeats > 0, "--repeats 0: give at least 1");
-    ensure!(args.prefill > 0 && args.decode > 0, "--prefill and --decode must be at least 1");
-    ensure!(args.batch.iter().all(|&b| b > 0), "--batch 0: give at least 1");
+    ensure!(
+        args.prefill > 0 && args.decode > 0,
+        "--prefill and --decode must be at least 1"
+    );
+    ensure!(
+        args.batch.iter().all(|&b| b > 0),
+        "--batch 0: give at least 1"
+    );
     let loaded = args.model.load()?;
     if let Some(tokens) = args.flat {
         return flat(args, &loaded, tokens);
@@ -112,7 +118,13 @@ fn print(report: &Report) -> Result<()> {
         report.isa,
         console::bytes(report.weight_bytes)
     );
-    let head = ["sessions", "depth", "prefill tok/s", "decode tok/s", "state per session"];
+    let head = [
+        "sessions",
+        "depth",
+        "prefill tok/s",
+        "decode tok/s",
+        "state per session",
+    ];
     let mut table = vec![head.map(String::from).to_vec()];
     for row in &report.rows {
         table.push(vec![
@@ -147,7 +159,14 @@ impl Loaded {
     }
 
     fn read(&self, state: &mut State, tokens: &[u32], logits: Wanted) -> Result<()> {
-        self.model.forward(&self.cx, &mut [Row { state, tokens, logits }])?;
+        self.model.forward(
+            &self.cx,
+            &mut [Row {
+                state,
+                tokens,
+                logits,
+            }],
+        )?;
         Ok(())
     }
 
@@ -218,7 +237,11 @@ fn flat(args: &Args, loaded: &Loaded, total: usize) -> Result<()> {
             bar.set_position(i as u64);
             if i == window || i % stride < window {
                 let tps = window as f64 / start.elapsed().as_secs_f64();
-                points.push(Point { tokens: i, tps, rss_bytes: console::resident_bytes() });
+                points.push(Point {
+                    tokens: i,
+                    tps,
+                    rss_bytes: console::resident_bytes(),
+                });
             }
             start = Instant::now();
         }
@@ -250,7 +273,9 @@ fn turn(args: &Args, loaded: &Loaded, history: usize) -> Result<()> {
     std::fs::create_dir_all(&folder)?;
     let file = folder.join("history.state");
     let tokens = loaded.tokens(0, history);
-    kept.clone().with_meta(Meta::default().with_tokens(tokens)).save(&file, Precision::Exact)?;
+    kept.clone()
+        .with_meta(Meta::default().with_tokens(tokens))
+        .save(&file, Precision::Exact)?;
     let (mut cold, mut warm, mut restart) = (Vec::new(), Vec::new(), Vec::new());
     let outcome = (|| -> Result<()> {
         for repeat in 0..=args.repeats {
@@ -266,7 +291,9 @@ fn turn(args: &Args, loaded: &Loaded, history: usize) -> Result<()> {
                 let mut state = loaded.at_depth(history)?;
                 loaded.read(&mut state, &new, Wanted::Last)
             })?;
-            timed(&mut warm, &mut || loaded.read(&mut kept.resume(), &new, Wanted::Last))?;
+            timed(&mut warm, &mut || {
+                loaded.read(&mut kept.resume(), &new, Wanted::Last)
+            })?;
             timed(&mut restart, &mut || {
                 let mut state = Snapshot::load(&file, layout)?.resume();
                 loaded.read(&mut state, &new, Wanted::Last)
@@ -284,9 +311,15 @@ fn turn(args: &Args, loaded: &Loaded, history: usize) -> Result<()> {
         });
         say!("{report}");
     } else {
-        say!("first token of a turn of {} tokens after {history}:", new.len());
+        say!(
+            "first token of a turn of {} tokens after {history}:",
+            new.len()
+        );
         say!("  all read again      {cold_ms:9.1} ms");
-        say!("  state in memory     {warm_ms:9.1} ms  ({:.0} times sooner)", cold_ms / warm_ms);
+        say!(
+            "  state in memory     {warm_ms:9.1} ms  ({:.0} times sooner)",
+            cold_ms / warm_ms
+        );
         say!("  state from its file {restart_ms:9.1} ms");
     }
     Ok(())

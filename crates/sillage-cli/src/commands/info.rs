@@ -47,7 +47,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     say!("{}", checkpoint.name());
     say!("{}", model.description().to_string().trim_end());
     say!("parameters: {}", console::count(model.parameters()));
-    say!("weights in memory: {}", console::bytes(model.weight_bytes()));
+    say!(
+        "weights in memory: {}",
+        console::bytes(model.weight_bytes())
+    );
     for (name, group) in model.weight_types() {
         let bits = 8.0 * group.bytes as f64 / group.parameters.max(1) as f64;
         say!(
@@ -57,10 +60,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             console::bytes(group.bytes)
         );
     }
-    say!("state per session: {}", console::bytes(layout.fixed_bytes()));
+    say!(
+        "state per session: {}",
+        console::bytes(layout.fixed_bytes())
+    );
     match layout.bytes_per_token() {
         0 => say!("state per token of context: none; it does not grow"),
-        n => say!("attention caches per token of context: {}", console::bytes(n)),
+        n => say!(
+            "attention caches per token of context: {}",
+            console::bytes(n)
+        ),
     }
     say!("fingerprint: {}", layout.model());
     Ok(())

@@ -24,14 +24,22 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let text = std::fs::read_to_string(&args.tokens_file)
         .with_context(|| args.tokens_file.display().to_string())?;
-    let tokens: Vec<u32> = serde_json::from_str(&text)
-        .with_context(|| format!("{}: a JSON array of ids is needed", args.tokens_file.display()))?;
+    let tokens: Vec<u32> = serde_json::from_str(&text).with_context(|| {
+        format!(
+            "{}: a JSON array of ids is needed",
+            args.tokens_file.display()
+        )
+    })?;
     let loaded = args.model.load()?;
     let mut state = loaded.model.new_state();
     let bar = console::progress(tokens.len() as u64, "reading");
     let mut bytes = Vec::with_capacity(tokens.len() * loaded.model.vocab() * 4);
     for piece in tokens.chunks(128) {
-        let row = Row { state: &mut state, tokens: piece, logits: Wanted::All };
+        let row = Row {
+            state: &mut state,
+            tokens: piece,
+            logits: Wanted::All,
+        };
         let logits = loaded.model.forward(&loaded.cx, &mut [row])?;
         bytes.extend(logits.row(0).iter().flat_map(|l| l.to_le_bytes()));
         bar.inc(piece.len() as u64);

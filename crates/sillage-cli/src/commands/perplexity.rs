@@ -38,7 +38,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let tokenizer = loaded.checkpoint.tokenizer()?;
     let mut tokens = tokenizer.encode(&text, false)?;
     tokens.truncate(args.tokens.unwrap_or(usize::MAX));
-    ensure!(tokens.len() >= 2, "the text has {} tokens; at least 2 are needed", tokens.len());
+    ensure!(
+        tokens.len() >= 2,
+        "the text has {} tokens; at least 2 are needed",
+        tokens.len()
+    );
     let context = args.context.unwrap_or(usize::MAX);
     ensure!(context >= 2, "--context {context}: give at least 2");
     let bos = loaded.checkpoint.generation_defaults(Some(&tokenizer)).bos;
@@ -52,7 +56,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         nats += loaded.surprise(&fed, &mut |n| bar.inc(n))?;
         let scored = &fed[1..];
         predicted += scored.len();
-        bytes += scored.iter().filter_map(|&t| tokenizer.token_bytes(t)).map(<[u8]>::len).sum::<usize>();
+        bytes += scored
+            .iter()
+            .filter_map(|&t| tokenizer.token_bytes(t))
+            .map(<[u8]>::len)
+            .sum::<usize>();
     }
     bar.finish_and_clear();
     let bits_per_byte = nats / std::f64::consts::LN_2 / bytes.max(1) as f64;
@@ -81,15 +89,21 @@ impl Loaded {
         let mut nats = 0.0;
         for start in (0..tokens.len()).step_by(PIECE) {
             let end = (start + PIECE).min(tokens.len());
-            let row =
-                Row { state: &mut state, tokens: &tokens[start..end], logits: Wanted::All };
+            let row = Row {
+                state: &mut state,
+                tokens: &tokens[start..end],
+                logits: Wanted::All,
+            };
             let logits = self.model.forward(&self.cx, &mut [row])?;
             for (logits, &next) in logits.row(0).chunks(vocab).zip(&tokens[start + 1..]) {
                 nats += surprise(logits, next);
             }
             progress((end - start) as u64);
         }
-        ensure!(nats.is_finite(), "the model gave logits that are not numbers; its weights are damaged");
+        ensure!(
+            nats.is_finite(),
+            "the model gave logits that are not numbers; its weights are damaged"
+        );
         Ok(nats)
     }
 }

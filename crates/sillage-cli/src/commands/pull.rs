@@ -37,15 +37,27 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         builder = builder.with_cache_dir(cache.clone());
     }
     let repo = Repo::with_revision(args.id.clone(), RepoType::Model, args.revision.clone());
-    let repo = builder.build().context("cannot start the hub client")?.repo(repo);
+    let repo = builder
+        .build()
+        .context("cannot start the hub client")?
+        .repo(repo);
     let info = repo.info().with_context(|| {
-        format!("cannot look up {}: check the id, the network and HF_ENDPOINT", args.id)
+        format!(
+            "cannot look up {}: check the id, the network and HF_ENDPOINT",
+            args.id
+        )
     })?;
-    let names: Vec<String> = info.siblings.into_iter().map(|file| file.rfilename).collect();
+    let names: Vec<String> = info
+        .siblings
+        .into_iter()
+        .map(|file| file.rfilename)
+        .collect();
     let wanted = choose(&names, args.file.as_deref())?;
     let mut paths = Vec::new();
     for name in &wanted {
-        let path = repo.get(name).with_context(|| format!("cannot download {name}"))?;
+        let path = repo
+            .get(name)
+            .with_context(|| format!("cannot download {name}"))?;
         paths.push(path);
     }
     let first = paths.first().context("nothing was downloaded")?;
@@ -55,7 +67,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         _ => first.clone(),
     };
     if args.json {
-        say!("{}", serde_json::json!({ "id": args.id, "model": model, "files": wanted }));
+        say!(
+            "{}",
+            serde_json::json!({ "id": args.id, "model": model, "files": wanted })
+        );
     } else {
         say!("{}", model.display());
         eprintln!("run it: sillage run {} --prompt \"...\"", model.display());
@@ -67,7 +82,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn is_plain(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with('.')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
 /// Which of the hub's files make up the model.
@@ -119,18 +136,37 @@ mod tests {
 
     #[test]
     fn a_folder_a_file_or_a_question() {
-        let folder = names(&["README.md", "config.json", "model.safetensors", "tokenizer.json"]);
+        let folder = names(&[
+            "README.md",
+            "config.json",
+            "model.safetensors",
+            "tokenizer.json",
+        ]);
         assert_eq!(choose(&folder, None).unwrap().len(), 3);
-        assert_eq!(choose(&names(&["a.gguf", "x.md"]), None).unwrap(), ["a.gguf"]);
+        assert_eq!(
+            choose(&names(&["a.gguf", "x.md"]), None).unwrap(),
+            ["a.gguf"]
+        );
         assert!(choose(&names(&["a.gguf", "b.gguf"]), None).is_err());
-        assert_eq!(choose(&names(&["a.gguf", "b.gguf"]), Some("b.gguf")).unwrap(), ["b.gguf"]);
+        assert_eq!(
+            choose(&names(&["a.gguf", "b.gguf"]), Some("b.gguf")).unwrap(),
+            ["b.gguf"]
+        );
         assert!(choose(&names(&["x.bin"]), None).is_err());
     }
 
     #[test]
     fn names_that_leave_the_folder_are_ignored() {
-        let list = names(&["../evil.safetensors", "config.json", "m.safetensors", "/etc/x.json"]);
-        assert_eq!(choose(&list, None).unwrap(), ["config.json", "m.safetensors"]);
+        let list = names(&[
+            "../evil.safetensors",
+            "config.json",
+            "m.safetensors",
+            "/etc/x.json",
+        ]);
+        assert_eq!(
+            choose(&list, None).unwrap(),
+            ["config.json", "m.safetensors"]
+        );
         assert!(choose(&list, Some("../evil.safetensors")).is_err());
     }
 }

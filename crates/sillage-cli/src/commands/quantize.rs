@@ -30,8 +30,12 @@ pub(crate) struct Args {
 }
 
 fn parse_override(text: &str) -> Result<(String, Target), String> {
-    let (part, target) = text.split_once('=').ok_or("give PART=TYPE, e.g. embed=q8")?;
-    let target = target.parse().map_err(|e: sillage_formats::quantize::UnknownTarget| e.to_string())?;
+    let (part, target) = text
+        .split_once('=')
+        .ok_or("give PART=TYPE, e.g. embed=q8")?;
+    let target = target
+        .parse()
+        .map_err(|e: sillage_formats::quantize::UnknownTarget| e.to_string())?;
     Ok((part.to_owned(), target))
 }
 
@@ -42,7 +46,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         args.out.display()
     );
     let checkpoint = loading::open(Some(&args.model))?;
-    let policy = Policy { target: args.to, overrides: args.keep.clone() };
+    let policy = Policy {
+        target: args.to,
+        overrides: args.keep.clone(),
+    };
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))

@@ -89,21 +89,42 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     })
     .context("cannot watch for Ctrl-C")?;
-    let Loaded { checkpoint, model, cx } = args.model.load()?;
+    let Loaded {
+        checkpoint,
+        model,
+        cx,
+    } = args.model.load()?;
     let tokenizer = Arc::new(checkpoint.tokenizer()?);
     let defaults = checkpoint.generation_defaults(Some(&tokenizer));
     let model = Arc::new(model);
-    let options = StoreOptions { memory_bytes: STORED_BYTES, ..StoreOptions::default() };
+    let options = StoreOptions {
+        memory_bytes: STORED_BYTES,
+        ..StoreOptions::default()
+    };
     let store = Store::open(Arc::clone(model.layout()), options)?;
     let prefix = PrefixCache::new(Arc::new(store), 0);
     // One session: whatever memory there is may be its own.
-    let limits = Limits { state_bytes: u64::MAX, ..Limits::default() };
+    let limits = Limits {
+        state_bytes: u64::MAX,
+        ..Limits::default()
+    };
     let scheduler = Scheduler::new(Arc::clone(&model), Arc::new(cx), limits, Some(prefix));
     let name = checkpoint.name().to_owned();
-    let mut writer = Writer { args, name, tokenizer, defaults, model, scheduler, interrupted };
+    let mut writer = Writer {
+        args,
+        name,
+        tokenizer,
+        defaults,
+        model,
+        scheduler,
+        interrupted,
+    };
     if args.chat {
         let template = checkpoint.chat_template().with_context(|| {
-            format!("{} has no chat template: use --prompt without --chat", checkpoint.name())
+            format!(
+                "{} has no chat template: use --prompt without --chat",
+                checkpoint.name()
+            )
         })?;
         return chat::run(&mut writer, &template);
     }
@@ -124,14 +145,22 @@ impl Writer<'_> {
                 .context("standard input: give UTF-8 text")?,
         };
         let fresh = self.tokenizer.encode(&text, loaded.is_none())?;
-        let mut tokens = loaded.as_ref().and_then(Snapshot::tokens).unwrap_or_default().to_vec();
+        let mut tokens = loaded
+            .as_ref()
+            .and_then(Snapshot::tokens)
+            .unwrap_or_default()
+            .to_vec();
         let continues = !tokens.is_empty();
         tokens.extend(fresh);
         ensure!(
             !tokens.is_empty(),
             "the prompt is empty: give at least one character to continue from"
         );
-        let echo = if self.args.json { None } else { Some(text.as_str()) };
+        let echo = if self.args.json {
+            None
+        } else {
+            Some(text.as_str())
+        };
         let turn = self.write(tokens, loaded, continues, echo)?;
         turn.check()?;
         self.save_state(&turn, None)?;
@@ -139,10 +168,14 @@ impl Writer<'_> {
     }
 
     fn load_state(&self) -> Result<Option<Snapshot>> {
-        let Some(path) = &self.args.load_state else { return Ok(None) };
+        let Some(path) = &self.args.load_state else {
+            return Ok(None);
+        };
         let snapshot = Snapshot::load(path, self.model.layout())?;
         ensure!(
-            snapshot.tokens().is_some_and(|t| t.len() as u64 >= snapshot.position()),
+            snapshot
+                .tokens()
+                .is_some_and(|t| t.len() as u64 >= snapshot.position()),
             "{}: this state was saved without its tokens, so it cannot be continued here",
             path.display()
         );
@@ -189,7 +222,10 @@ impl Writer<'_> {
         let own_k = own.top_k.map(|k| k as usize);
         let own_penalty = own.repetition_penalty;
         Sampling {
-            temperature: args.temperature.or(own.temperature).unwrap_or(usual.temperature),
+            temperature: args
+                .temperature
+                .or(own.temperature)
+                .unwrap_or(usual.temperature),
             top_k: args.top_k.or(own_k).unwrap_or(usual.top_k),
             top_p: args.top_p.or(own.top_p).unwrap_or(usual.top_p),
             min_p: args.min_p.or(own.min_p).unwrap_or(usual.min_p),
@@ -204,16 +240,27 @@ impl Writer<'_> {
 
     /// Saves the state if asked to; `messages` is the chat so far.
     fn save_state(&self, turn: &Turn, messages: Option<String>) -> Result<()> {
-        let Some(path) = &self.args.save_state else { return Ok(()) };
-        let snapshot =
-            turn.finished.state.clone().context("there is no state to save: nothing was read")?;
+        let Some(path) = &self.args.save_state else {
+            return Ok(());
+        };
+        let snapshot = turn
+            .finished
+            .state
+            .clone()
+            .context("there is no state to save: nothing was read")?;
         let tokens = snapshot.tokens().unwrap_or_default().to_vec();
-        let mut meta = Meta::default().with_tokens(tokens).with("model", self.name.clone());
+        let mut meta = Meta::default()
+            .with_tokens(tokens)
+            .with("model", self.name.clone());
         if let Some(messages) = messages {
             meta = meta.with(chat::META_MESSAGES, messages);
         }
         let saved = snapshot.with_meta(meta).save(path, Precision::Exact)?;
-        eprintln!("state saved: {} ({})", path.display(), console::bytes(saved.bytes));
+        eprintln!(
+            "state saved: {} ({})",
+            path.display(),
+            console::bytes(saved.bytes)
+        );
         Ok(())
     }
 
@@ -242,7 +289,11 @@ impl Writer<'_> {
                 "[read {} tokens at {:.0}/s{}, wrote {} at {:.0}/s, state {}]",
                 f.read,
                 turn.prefill_tps(),
-                if f.reused > 0 { format!(" (and {} from memory)", f.reused) } else { String::new() },
+                if f.reused > 0 {
+                    format!(" (and {} from memory)", f.reused)
+                } else {
+                    String::new()
+                },
                 f.written,
                 turn.decode_tps(),
                 console::bytes(bytes),

@@ -53,14 +53,22 @@ fn show(args: &FileArgs, info: &FileInfo) -> Result<()> {
         say!("{}", serde_json::to_string(info)?);
         return Ok(());
     }
-    say!("{}: state file, version {}", args.file.display(), info.version);
+    say!(
+        "{}: state file, version {}",
+        args.file.display(),
+        info.version
+    );
     say!("model fingerprint: {}", info.model);
     say!("tokens read: {}", console::count(info.position));
     match info.tokens {
         Some(n) => say!("history: {} tokens noted", console::count(n)),
         None => say!("history: not noted"),
     }
-    let precision = if info.lossy { "lossy (stored as bf16)" } else { "exact" };
+    let precision = if info.lossy {
+        "lossy (stored as bf16)"
+    } else {
+        "exact"
+    };
     say!("precision: {precision}");
     say!(
         "size: {} ({} slots, {})",

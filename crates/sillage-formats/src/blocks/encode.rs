@@ -41,7 +41,7 @@ pub fn encode_q8(values: &[f32], out: &mut Vec<u8>) -> Result<(), BlockError> {
 /// Scale and minimum are searched: from several starting widths of the grid, values are assigned
 /// to grid points and the pair is refitted by least squares, twice; the candidate with the
 /// smallest squared error AFTER rounding the pair to f16 wins. Against plain min/max this takes
-/// about a fifth off the squared error of bell-shaped weights.
+/// about a sixth off the squared error of bell-shaped weights.
 ///
 /// # Errors
 /// [`BlockError`] when `values` does not fill whole blocks of 32 or a scale overflows f16.

@@ -22,7 +22,7 @@ use std::ops::Range;
 const SPAN: usize = 16 * PAGE;
 /// Rows (queries times heads that share keys) of one block: enough that a page
 /// fetched into the first-level cache is used many times over.
-const BLOCK_ROWS: usize = 24;
+const BLOCK_ROWS: usize = 48;
 /// Blocks per thread below which a deep cache is also split by spans.
 const BLOCKS_PER_THREAD: usize = 8;
 

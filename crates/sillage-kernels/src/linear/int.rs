@@ -355,6 +355,10 @@ impl IntFormat {
         Self(kind_of(spec).unwrap_or(Q8_0))
     }
 
+    pub(super) fn bits(self) -> Bits {
+        spec_of(self.0).bits
+    }
+
     /// Runs tiles of `tokens` tokens, a height that [`super::tile::tiles`] gave.
     pub(super) fn run(self, isa: Isa, tokens: usize, job: &TileJob<'_>) {
         with_kind!(self.0, run_height(isa, tokens, job));

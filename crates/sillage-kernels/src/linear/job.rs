@@ -8,7 +8,7 @@ use super::tile::{Output, TileJob, tiles};
 use crate::Compute;
 use crate::isa::Isa;
 use crate::memory::Buffer;
-use crate::pack::{FloatType, Format, Linear, PANEL_ROWS};
+use crate::pack::{Bits, FloatType, Format, Linear, PANEL_ROWS};
 use crate::threads::Shards;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -19,6 +19,10 @@ use std::ops::Range;
 const PIECE_BYTES: usize = 48 << 10;
 /// Bytes of activations that one piece goes over: they stay in the L2 cache.
 const CHUNK_BYTES: usize = 1 << 20;
+/// Up to so many tokens, panels are read as they are stored; above, widening
+/// them first is faster (measured; six-bit weights are dear to unpack).
+const FEW_TOKENS: usize = 24;
+const FEW_SIX_BIT_TOKENS: usize = 8;
 /// Most tokens of one piece; their unfinished sums stay in the L2 cache.
 const CHUNK_TOKENS: usize = 1024;
 
@@ -54,6 +58,13 @@ impl Kernels {
         match self {
             Self::Float(ty) => float::run(isa, ty, tokens, job),
             Self::Int(format) => format.run(isa, tokens, job),
+        }
+    }
+
+    fn few_tokens(self) -> usize {
+        match self {
+            Self::Int(format) if format.bits() == Bits::Six => FEW_SIX_BIT_TOKENS,
+            _ => FEW_TOKENS,
         }
     }
 
@@ -157,7 +168,7 @@ impl<'a> Job<'a> {
         let (chunk, group) = (piece / self.groups, piece % self.groups);
         let panels = group * self.group..self.weight.panels().min((group + 1) * self.group);
         let tokens = chunk * self.chunk..self.tokens.min((chunk + 1) * self.chunk);
-        if tokens.len() <= self.x.largest {
+        if tokens.len() <= self.kernels.few_tokens() {
             self.stream(isa, panels, tokens);
         } else {
             let mut space = SPACE.take();

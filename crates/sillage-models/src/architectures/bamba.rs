@@ -50,17 +50,5 @@ pub(super) fn describe(evidence: &Evidence<'_>) -> Result<Description, ModelErro
     let vocab = config.size("vocab_size")?;
     let names = names("model.final_layernorm");
     let outside = Outside::read(evidence, names, vocab, false)?;
-    Ok(Description {
-        architecture: config.architecture().to_owned(),
-        d_model,
-        vocab: outside.vocab,
-        layers,
-        trained_context: outside.trained_context,
-        embedding_multiplier: 1.0,
-        residuals,
-        final_norm: norm,
-        logits_multiplier: 1.0,
-        tied: outside.tied,
-        names: outside.names,
-    })
+    Ok(outside.around(config.architecture(), d_model, layers, norm, residuals))
 }

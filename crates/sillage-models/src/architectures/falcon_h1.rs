@@ -4,7 +4,8 @@
 use super::attention::{gated_mlp, names, rotary};
 use super::mamba2::hybrid_mixer;
 use super::{Evidence, Outside};
-use crate::description::{Branch, Description, InnerNorm, Mixer, Norm, Residual};
+use crate::config::Config;
+use crate::description::{Branch, Description, InnerNorm, Mamba2, Mixer, Norm, Residual};
 use crate::error::ModelError;
 
 pub(super) fn describe(evidence: &Evidence<'_>) -> Result<Description, ModelError> {
@@ -12,6 +13,51 @@ pub(super) fn describe(evidence: &Evidence<'_>) -> Result<Description, ModelErro
     let d_model = config.size("hidden_size")?;
     let layers = config.layers("num_hidden_layers")?;
     let eps = config.positive_or("rms_norm_eps", 1e-5)?;
+    let mamba = mamba(config, d_model, eps)?;
+    let mut attention = rotary(config, d_model, 10000.0, 1.0)?;
+    attention.key_multiplier = config.factor_or("key_multiplier", 1.0)?;
+    let mut mlp = gated_mlp(config, config.size("intermediate_size")?)?;
+    let [gate, down] = config.factors_or("mlp_multipliers", 1.0)?;
+    mlp.gate_multiplier = gate;
+    let norm = Norm::rms(eps);
+    let branch = |kind: &str, mixer, at| -> Result<Branch, ModelError> {
+        Ok(Branch {
+            mixer,
+            in_multiplier: config.factor_or(&format!("{kind}_in_multiplier"), 1.0)?,
+            out_multiplier: config.factor_or(&format!("{kind}_out_multiplier"), 1.0)?,
+            at,
+        })
+    };
+    let mut residuals = Vec::with_capacity(2 * layers);
+    for i in 0..layers {
+        let at = format!("model.layers.{i}");
+        let attention = Mixer::Attention(attention.clone());
+        let both = Residual {
+            layer: i,
+            norm,
+            multiplier: 1.0,
+            branches: vec![
+                branch("ssm", Mixer::Mamba2(mamba.clone()), format!("{at}.mamba"))?,
+                branch("attention", attention, format!("{at}.self_attn"))?,
+            ],
+            norm_at: format!("{at}.input_layernorm"),
+        };
+        residuals.push(both);
+        let (mixer, prefix) = (Mixer::Mlp(mlp.clone()), format!("{at}.feed_forward"));
+        let mut mlp = Residual::plain(i, norm, format!("{at}.pre_ff_layernorm"), mixer, prefix);
+        mlp.multiplier = down;
+        residuals.push(mlp);
+    }
+    let vocab = config.size("vocab_size")?;
+    let names = names("model.final_layernorm");
+    let outside = Outside::read(evidence, names, vocab, false)?;
+    let mut description = outside.around(config.architecture(), d_model, layers, norm, residuals);
+    description.embedding_multiplier = config.factor_or("embedding_multiplier", 1.0)?;
+    description.logits_multiplier = config.factor_or("lm_head_multiplier", 1.0)?;
+    Ok(description)
+}
+
+fn mamba(config: &Config<'_>, d_model: usize, eps: f64) -> Result<Mamba2, ModelError> {
     let d_inner = match config.optional_size("mamba_d_ssm")? {
         Some(d_ssm) => d_ssm,
         None => config.size_or("mamba_expand", 2)? * d_model,
@@ -24,74 +70,5 @@ pub(super) fn describe(evidence: &Evidence<'_>) -> Result<Description, ModelErro
         before_gate: config.flag_or("mamba_norm_before_gate", true)?,
     };
     mamba.norm = config.flag_or("mamba_rms_norm", false)?.then_some(norm);
-    let mut attention = rotary(config, d_model, 10000.0, 1.0)?;
-    attention.key_multiplier = config.factor_or("key_multiplier", 1.0)?;
-    let mut mlp = gated_mlp(config, config.size("intermediate_size")?)?;
-    let [gate, down] = config.factors_or("mlp_multipliers", 1.0)?;
-    mlp.gate_multiplier = gate;
-    let norm = Norm::rms(eps);
-    let [ssm_in, ssm_out, attention_in, attention_out] = [
-        config.factor_or("ssm_in_multiplier", 1.0)?,
-        config.factor_or("ssm_out_multiplier", 1.0)?,
-        config.factor_or("attention_in_multiplier", 1.0)?,
-        config.factor_or("attention_out_multiplier", 1.0)?,
-    ];
-    let branch = |mixer, in_multiplier, out_multiplier, at| Branch {
-        mixer,
-        in_multiplier,
-        out_multiplier,
-        at,
-    };
-    let mut residuals = Vec::with_capacity(2 * layers);
-    for i in 0..layers {
-        let at = format!("model.layers.{i}");
-        residuals.push(Residual {
-            layer: i,
-            norm,
-            multiplier: 1.0,
-            branches: vec![
-                branch(
-                    Mixer::Mamba2(mamba.clone()),
-                    ssm_in,
-                    ssm_out,
-                    format!("{at}.mamba"),
-                ),
-                branch(
-                    Mixer::Attention(attention.clone()),
-                    attention_in,
-                    attention_out,
-                    format!("{at}.self_attn"),
-                ),
-            ],
-            norm_at: format!("{at}.input_layernorm"),
-        });
-        residuals.push(Residual {
-            layer: i,
-            norm,
-            multiplier: 1.0,
-            branches: vec![branch(
-                Mixer::Mlp(mlp.clone()),
-                1.0,
-                down,
-                format!("{at}.feed_forward"),
-            )],
-            norm_at: format!("{at}.pre_ff_layernorm"),
-        });
-    }
-    let vocab = config.size("vocab_size")?;
-    let names = names("model.final_layernorm");
-    let outside = Outside::read(evidence, names, vocab, false)?;
-    Ok(Description {
-        architecture: config.architecture().to_owned(),
-        d_model,
-        vocab: outside.vocab,
-        layers,
-        trained_context: outside.trained_context,
-        embedding_multiplier: config.factor_or("embedding_multiplier", 1.0)?,
-        residuals,
-        final_norm: norm,
-        logits_multiplier: config.factor_or("lm_head_multiplier", 1.0)?,
-        tied: outside.tied,
-        names: outside.names,
-    })
+    Ok(mamba)
 }

@@ -5,20 +5,12 @@ use super::attention::{gated_mlp, heads, names, rotary};
 use super::mamba2::hybrid_mixer;
 use super::{Evidence, Outside};
 use crate::config::Config;
-use crate::description::{Attention, Description, Mixer, Norm, Residual, Stored};
+use crate::description::{Attention, Description, Mixer, Mlp, Norm, Residual, Stored};
 use crate::error::ModelError;
 
 pub(super) fn describe(evidence: &Evidence<'_>) -> Result<Description, ModelError> {
     let config = &evidence.config;
-    if config.count_or("num_local_experts", 8)? > 0 {
-        return Err(config.unsupported(
-            "num_local_experts",
-            config
-                .get("num_local_experts")
-                .map_or("absent (8)".to_owned(), ToString::to_string),
-            "0 (the dense models of the family, such as Granite 4 H 1B and Micro)",
-        ));
-    }
+    require_dense(config)?;
     let d_model = config.size("hidden_size")?;
     let layers = config.layers("num_hidden_layers")?;
     let attends = attention_layers(config, layers)?;
@@ -33,19 +25,14 @@ pub(super) fn describe(evidence: &Evidence<'_>) -> Result<Description, ModelErro
         true => Some(attention(config, d_model)?),
         false => None,
     };
-    let mut mlp = gated_mlp(config, config.size("shared_intermediate_size")?)?;
-    mlp.bias = false;
-    if (evidence.has_tensor)("model.layers.0.shared_mlp.input_linear.weight") {
-        mlp.inputs = Stored::Together("input_linear");
-    }
-    mlp.down = "output_linear";
+    let mlp = mlp(evidence)?;
     let norm = Norm::rms(config.positive_or("rms_norm_eps", 1e-6)?);
     let multiplier = config.factor_or("residual_multiplier", 1.0)?;
     let mut residuals = Vec::with_capacity(2 * layers);
-    for i in 0..layers {
+    for (i, attends) in attends.into_iter().enumerate() {
         let at = format!("model.layers.{i}");
         let (mixer, prefix) = match (&attention, &mamba) {
-            (Some(attention), _) if attends[i] => (
+            (Some(attention), _) if attends => (
                 Mixer::Attention(attention.clone()),
                 format!("{at}.self_attn"),
             ),
@@ -73,19 +60,34 @@ pub(super) fn describe(evidence: &Evidence<'_>) -> Result<Description, ModelErro
     }
     let vocab = config.size("vocab_size")?;
     let outside = Outside::read(evidence, names("model.norm"), vocab, false)?;
-    Ok(Description {
-        architecture: config.architecture().to_owned(),
-        d_model,
-        vocab: outside.vocab,
-        layers,
-        trained_context: outside.trained_context,
-        embedding_multiplier: config.factor_or("embedding_multiplier", 1.0)?,
-        residuals,
-        final_norm: norm,
-        logits_multiplier: (1.0 / config.positive_or("logits_scaling", 1.0)?) as f32,
-        tied: outside.tied,
-        names: outside.names,
-    })
+    let mut description = outside.around(config.architecture(), d_model, layers, norm, residuals);
+    description.embedding_multiplier = config.factor_or("embedding_multiplier", 1.0)?;
+    description.logits_multiplier = (1.0 / config.positive_or("logits_scaling", 1.0)?) as f32;
+    Ok(description)
+}
+
+fn require_dense(config: &Config<'_>) -> Result<(), ModelError> {
+    if config.count_or("num_local_experts", 8)? > 0 {
+        return Err(config.unsupported(
+            "num_local_experts",
+            config
+                .get("num_local_experts")
+                .map_or("absent (8)".to_owned(), ToString::to_string),
+            "0 (the dense models of the family, such as Granite 4 H 1B and Micro)",
+        ));
+    }
+    Ok(())
+}
+
+fn mlp(evidence: &Evidence<'_>) -> Result<Mlp, ModelError> {
+    let config = &evidence.config;
+    let mut mlp = gated_mlp(config, config.size("shared_intermediate_size")?)?;
+    mlp.bias = false;
+    if (evidence.has_tensor)("model.layers.0.shared_mlp.input_linear.weight") {
+        mlp.inputs = Stored::Together("input_linear");
+    }
+    mlp.down = "output_linear";
+    Ok(mlp)
 }
 
 fn attention(config: &Config<'_>, d_model: usize) -> Result<Attention, ModelError> {

@@ -154,17 +154,11 @@ fn assemble(
         let mixer = Mixer::Mamba2(mixer.clone());
         Residual::plain(i, norm, format!("{at}.norm"), mixer, format!("{at}.mixer"))
     };
-    Description {
-        architecture: "mamba2".to_owned(),
+    outside.around(
+        "mamba2",
         d_model,
-        vocab: outside.vocab,
         layers,
-        trained_context: outside.trained_context,
-        embedding_multiplier: 1.0,
-        residuals: (0..layers).map(residual).collect(),
-        final_norm: norm,
-        logits_multiplier: 1.0,
-        tied: outside.tied,
-        names: outside.names,
-    }
+        norm,
+        (0..layers).map(residual).collect(),
+    )
 }

@@ -14,7 +14,7 @@ mod nemotron_h;
 mod rene;
 
 use crate::config::Config;
-use crate::description::{Activation, Description, Names};
+use crate::description::{Activation, Description, Names, Norm, Residual};
 use crate::error::ModelError;
 use serde_json::Value;
 
@@ -110,6 +110,32 @@ impl Outside {
             tied,
             trained_context,
         })
+    }
+}
+
+impl Outside {
+    /// The whole description, without multipliers.
+    pub(crate) fn around(
+        self,
+        architecture: &str,
+        d_model: usize,
+        layers: usize,
+        final_norm: Norm,
+        residuals: Vec<Residual>,
+    ) -> Description {
+        Description {
+            architecture: architecture.to_owned(),
+            d_model,
+            vocab: self.vocab,
+            layers,
+            trained_context: self.trained_context,
+            embedding_multiplier: 1.0,
+            residuals,
+            final_norm,
+            logits_multiplier: 1.0,
+            tied: self.tied,
+            names: self.names,
+        }
     }
 }
 

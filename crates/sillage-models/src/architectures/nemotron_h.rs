@@ -55,19 +55,7 @@ pub(super) fn describe(evidence: &Evidence<'_>) -> Result<Description, ModelErro
     };
     let vocab = config.size("vocab_size")?;
     let outside = Outside::read(evidence, names, vocab, false)?;
-    Ok(Description {
-        architecture: config.architecture().to_owned(),
-        d_model,
-        vocab: outside.vocab,
-        layers: kinds.len(),
-        trained_context: outside.trained_context,
-        embedding_multiplier: 1.0,
-        residuals,
-        final_norm: norm,
-        logits_multiplier: 1.0,
-        tied: outside.tied,
-        names: outside.names,
-    })
+    Ok(outside.around(config.architecture(), d_model, kinds.len(), norm, residuals))
 }
 
 fn mamba(config: &Config<'_>, eps: f64) -> Result<Mamba2, ModelError> {

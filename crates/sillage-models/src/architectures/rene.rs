@@ -17,8 +17,8 @@ pub(super) fn describe(evidence: &Evidence<'_>) -> Result<Description, ModelErro
     let is_mlp = config.layer_mask("mlp_layer_idx", layers)?;
     let norm = Norm::rms(1e-5);
     let mut residuals = Vec::with_capacity(layers);
-    for i in 0..layers {
-        let mixer = match (attends[i], is_mlp[i]) {
+    for (i, kind) in attends.into_iter().zip(is_mlp).enumerate() {
+        let mixer = match kind {
             (true, true) => {
                 return Err(
                     config.bad("mlp_layer_idx", format!("no layer of attn_layer_idx ({i})"))
@@ -44,19 +44,7 @@ pub(super) fn describe(evidence: &Evidence<'_>) -> Result<Description, ModelErro
     let names = names("embedding");
     let vocab = padded_vocab(evidence, &names.embedding, 16)?;
     let outside = Outside::read(evidence, names, vocab, true)?;
-    Ok(Description {
-        architecture: config.architecture().to_owned(),
-        d_model,
-        vocab: outside.vocab,
-        layers,
-        trained_context: outside.trained_context,
-        embedding_multiplier: 1.0,
-        residuals,
-        final_norm: norm,
-        logits_multiplier: 1.0,
-        tied: outside.tied,
-        names: outside.names,
-    })
+    Ok(outside.around(config.architecture(), d_model, layers, norm, residuals))
 }
 
 fn attention(config: &Config<'_>, d_model: usize) -> Result<Attention, ModelError> {

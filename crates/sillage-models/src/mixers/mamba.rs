@@ -1,7 +1,7 @@
 //! Mamba-1: a gated, convolved input, and a scan whose step sizes, B and C depend on it
 //! (Gu and Dao 2023, section 3).
 
-use super::{ConvWeights, Pass, Slots, add, scan_segments, store};
+use super::{ConvWeights, Pass, SKIP, Slots, add, scan_segments, scan_slot, store};
 use crate::description;
 use crate::description::Stored;
 use crate::error::ModelError;
@@ -10,7 +10,6 @@ use crate::tensors::{Tensors, transpose};
 use sillage_kernels::{
     Linear, SelectiveShape, linear, rms_norm, rms_norm_gated, selective_scan, softplus_dt,
 };
-use sillage_state::SlotSpec;
 
 pub(crate) struct Mamba {
     d: description::Mamba,
@@ -38,60 +37,21 @@ impl Mamba {
         slots: &mut Slots,
     ) -> Result<Self, ModelError> {
         let (inner, states) = (d.d_inner, d.d_state);
-        let in_proj = Stored::Together("in_proj");
-        let [x, z] = tensors.projections(
-            at,
-            in_proj,
-            "a Mamba input projection",
-            [inner; 2],
-            d_model,
-            d.bias,
-        )?;
+        let fused = Stored::Together("in_proj");
+        let role = "a Mamba input projection";
+        let [x, z] = tensors.projections(at, fused, role, [inner; 2], d_model, d.bias)?;
         let conv = ConvWeights::load(at, layer, inner, d.d_conv, d.conv_bias, tensors, slots)?;
-        let x_proj = Stored::Together("x_proj");
-        let [dt_low, bc] = tensors.projections(
-            at,
-            x_proj,
-            "a Mamba projection to dt, B and C",
-            [d.dt_rank, 2 * states],
-            inner,
-            false,
-        )?;
-        let dt = tensors.projection(
-            &format!("{at}.dt_proj"),
-            "a Mamba dt projection",
-            inner,
-            d.dt_rank,
-            true,
-        )?;
-        let a = transpose(
-            &tensors.a(at, &[inner, states], d.a_is_final)?,
-            inner,
-            states,
-        );
-        let skip = tensors.values(
-            &format!("{at}.D"),
-            "the skip connection of the scan",
-            &[inner],
-        )?;
-        let out = tensors.projection(
-            &format!("{at}.out_proj"),
-            "a Mamba output projection",
-            d_model,
-            inner,
-            d.bias,
-        )?;
-        let shape = SelectiveShape {
-            d_inner: inner,
-            d_state: states,
-        };
-        slots.push((
-            format!("{layer}.ssm"),
-            SlotSpec::Scan {
-                len: shape.state_len(),
-                ty: options.state,
-            },
-        ));
+        let (fused, parts) = (Stored::Together("x_proj"), [d.dt_rank, 2 * states]);
+        let role = "a Mamba projection to dt, B and C";
+        let [dt_low, bc] = tensors.projections(at, fused, role, parts, inner, false)?;
+        let (name, role) = (format!("{at}.dt_proj"), "a Mamba dt projection");
+        let dt = tensors.projection(&name, role, inner, d.dt_rank, true)?;
+        let a = tensors.a(at, &[inner, states], d.a_is_final)?;
+        let skip = tensors.values(&format!("{at}.D"), SKIP, &[inner])?;
+        let (name, role) = (format!("{at}.out_proj"), "a Mamba output projection");
+        let out = tensors.projection(&name, role, d_model, inner, d.bias)?;
+        let len = shape(d).state_len();
+        let slot = scan_slot(layer, len, options, slots);
         Ok(Mamba {
             d: d.clone(),
             x,
@@ -100,10 +60,10 @@ impl Mamba {
             dt_low,
             bc,
             dt,
-            a,
+            a: transpose(&a, inner, states),
             skip,
             out,
-            slot: slots.len() - 1,
+            slot,
         })
     }
 
@@ -144,10 +104,7 @@ impl Mamba {
         }
         linear(cx, dt_low, m, &mut [store(&self.dt, dt)]);
         softplus_dt(cx, dt, inner, None, 0.0, f32::INFINITY);
-        let shape = SelectiveShape {
-            d_inner: inner,
-            d_state: states,
-        };
+        let shape = shape(&self.d);
         let mut segments = scan_segments(pass.spans, self.slot);
         let (b, c) = (&*bc, &bc[states..]);
         selective_scan(
@@ -178,5 +135,12 @@ impl Mamba {
             &self.out,
         ]);
         *vectors += self.conv.elements() + self.a.len() + self.skip.len();
+    }
+}
+
+fn shape(d: &description::Mamba) -> SelectiveShape {
+    SelectiveShape {
+        d_inner: d.d_inner,
+        d_state: d.d_state,
     }
 }

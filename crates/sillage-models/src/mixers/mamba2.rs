@@ -1,7 +1,7 @@
 //! Mamba-2: one input projection makes gate, x, B, C and step sizes; heads of channels share a rate
 //! (Dao and Gu 2024, section 7).
 
-use super::{ConvWeights, Pass, Slots, add, scan_segments, store};
+use super::{ConvWeights, Pass, SKIP, Slots, add, scan_segments, scan_slot, store};
 use crate::description;
 use crate::description::Stored;
 use crate::error::ModelError;
@@ -10,7 +10,6 @@ use crate::tensors::Tensors;
 use sillage_kernels::{
     Compute, GatedNorm, Linear, SsdShape, linear, rms_norm_gated, scale_columns, softplus_dt, ssd,
 };
-use sillage_state::SlotSpec;
 
 pub(crate) struct Mamba2 {
     d: description::Mamba2,
@@ -55,11 +54,7 @@ impl Mamba2 {
         )?;
         let a = tensors.a(at, &[heads], d.a_is_final)?;
         let skip_len = if d.d_per_channel { inner } else { heads };
-        let skip = tensors.values(
-            &format!("{at}.D"),
-            "the skip connection of the scan",
-            &[skip_len],
-        )?;
+        let skip = tensors.values(&format!("{at}.D"), SKIP, &[skip_len])?;
         let norm = match d.norm {
             Some(_) => {
                 Some(tensors.values(&format!("{at}.norm.weight"), "the gated norm", &[inner])?)
@@ -70,14 +65,7 @@ impl Mamba2 {
         let out =
             tensors.projection(&format!("{at}.out_proj"), role, d_model, inner, d.out_bias)?;
         let len = shape(d).state_len();
-        slots.push((
-            format!("{layer}.ssm"),
-            SlotSpec::Scan {
-                len,
-                ty: options.state,
-            },
-        ));
-        let slot = slots.len() - 1;
+        let slot = scan_slot(layer, len, options, slots);
         Ok(Mamba2 {
             d: d.clone(),
             z,

@@ -131,6 +131,9 @@ impl Weights {
     }
 }
 
+/// What D is for, in messages.
+const SKIP: &str = "the skip connection of the scan";
+
 /// A causal convolution and where its state is.
 struct ConvWeights {
     weight: Vec<f32>,
@@ -188,6 +191,13 @@ impl ConvWeights {
     fn elements(&self) -> usize {
         self.weight.len() + self.bias.as_ref().map_or(0, Vec::len)
     }
+}
+
+/// Numbers the slot of a scan of `len` elements.
+fn scan_slot(layer: &str, len: usize, options: &LoadOptions, slots: &mut Slots) -> usize {
+    let ty = options.state;
+    slots.push((format!("{layer}.ssm"), SlotSpec::Scan { len, ty }));
+    slots.len() - 1
 }
 
 /// The rows' states of one scan.

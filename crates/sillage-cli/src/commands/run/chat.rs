@@ -28,7 +28,10 @@ pub(super) fn run(writer: &mut Writer<'_>, template: &ChatTemplate) -> Result<()
     }
     let terminal = std::io::stdin().is_terminal();
     if terminal {
-        eprintln!("Chat with {}. An empty line or Ctrl-D ends it.", writer.name);
+        eprintln!(
+            "Chat with {}. An empty line or Ctrl-D ends it.",
+            writer.name
+        );
     }
     let mut lines = std::io::stdin().lock().lines();
     loop {
@@ -36,7 +39,10 @@ pub(super) fn run(writer: &mut Writer<'_>, template: &ChatTemplate) -> Result<()
             eprint!("> ");
             std::io::stderr().flush()?;
         }
-        let Some(line) = lines.next().transpose().context("standard input: give UTF-8 text")?
+        let Some(line) = lines
+            .next()
+            .transpose()
+            .context("standard input: give UTF-8 text")?
         else {
             return Ok(());
         };
@@ -57,20 +63,26 @@ impl<'a> Chat<'a> {
     fn begin(writer: &mut Writer<'_>, template: &'a ChatTemplate) -> Result<Self> {
         let Some(snapshot) = writer.load_state()? else {
             let system = writer.args.system.iter();
-            let messages = system.map(|text| Message::new("system", text.clone())).collect();
-            return Ok(Self { template, messages, told: None });
+            let messages = system
+                .map(|text| Message::new("system", text.clone()))
+                .collect();
+            return Ok(Self {
+                template,
+                messages,
+                told: None,
+            });
         };
         let Some(json) = snapshot.meta().entries.get(META_MESSAGES) else {
             bail!("the saved state is not of a chat: continue it with --prompt, without --chat");
         };
         let pairs: Vec<(String, String)> =
             serde_json::from_str(json).context("the conversation in the saved state")?;
-        let messages: Vec<Message> =
-            pairs.into_iter().map(|(role, content)| Message::new(role, content)).collect();
+        let messages: Vec<Message> = pairs
+            .into_iter()
+            .map(|(role, content)| Message::new(role, content))
+            .collect();
         let mut told = None;
-        if let (Some(tokens), Some((answer, before))) =
-            (snapshot.tokens(), messages.split_last())
-        {
+        if let (Some(tokens), Some((answer, before))) = (snapshot.tokens(), messages.split_last()) {
             let text = template.render(before, true)? + &answer.content;
             told = Some((text, tokens.to_vec()));
             // The scheduler will find the state by the tokens it has read.
@@ -78,7 +90,11 @@ impl<'a> Chat<'a> {
                 prefix.keep(&tokens[..snapshot.position() as usize], snapshot.state())?;
             }
         }
-        Ok(Self { template, messages, told })
+        Ok(Self {
+            template,
+            messages,
+            told,
+        })
     }
 
     fn turn(&mut self, writer: &mut Writer<'_>, text: String) -> Result<()> {
@@ -99,9 +115,13 @@ impl<'a> Chat<'a> {
             tokens.extend(&turn.written);
             (prompt + &turn.text, tokens)
         });
-        self.messages.push(Message::new("assistant", turn.text.clone()));
-        let pairs: Vec<(&str, &str)> =
-            self.messages.iter().map(|m| (m.role.as_str(), m.content.as_str())).collect();
+        self.messages
+            .push(Message::new("assistant", turn.text.clone()));
+        let pairs: Vec<(&str, &str)> = self
+            .messages
+            .iter()
+            .map(|m| (m.role.as_str(), m.content.as_str()))
+            .collect();
         writer.save_state(&turn, Some(serde_json::to_string(&pairs)?))?;
         writer.report(&turn)?;
         if turn.finished.reason == Reason::Cancelled && writer.args.prompt.is_some() {

@@ -21,7 +21,11 @@ pub(super) struct Sink {
 impl Sink {
     /// `visible` text goes to standard output; all text is remembered.
     pub(super) fn new(visible: bool) -> Self {
-        Self { visible, text: String::new(), broken: None }
+        Self {
+            visible,
+            text: String::new(),
+            broken: None,
+        }
     }
 
     /// Shows text that is not part of what was written.
@@ -75,7 +79,11 @@ impl Listener for Typist {
         progress.last = Some(now);
         progress.written.push(token);
         progress.sink.push(&passed.text)?;
-        if passed.stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if passed.stopped {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 
     fn finished(&mut self, finished: Finished) {
@@ -130,7 +138,13 @@ pub(super) fn run(
     sink: Sink,
     interrupted: &AtomicBool,
 ) -> Result<Turn> {
-    let empty = Progress { sink, written: Vec::new(), first: None, last: None, finished: None };
+    let empty = Progress {
+        sink,
+        written: Vec::new(),
+        first: None,
+        last: None,
+        finished: None,
+    };
     let progress = Arc::new(Mutex::new(empty));
     let typist = Typist {
         decoder: tokenizer.stream(continues),
@@ -163,7 +177,10 @@ pub(super) fn run(
     if let Some(error) = progress.sink.broken.take() {
         return Err(error.into());
     }
-    let finished = progress.finished.take().context("the scheduler lost a session")?;
+    let finished = progress
+        .finished
+        .take()
+        .context("the scheduler lost a session")?;
     let seconds = |at: Option<Instant>| at.map_or(start.elapsed(), |at| at - start).as_secs_f64();
     let (first_token, last) = (seconds(progress.first), seconds(progress.last));
     Ok(Turn {
