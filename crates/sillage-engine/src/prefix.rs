@@ -80,7 +80,7 @@ impl PrefixCache {
             keep.push(parting);
         }
         if self.stride > 0 {
-            keep.extend((1..=tokens.len() / self.stride).map(|i| i * self.stride));
+            keep.extend((self.stride..=tokens.len()).step_by(self.stride));
         }
         Plan { state, keep }
     }

@@ -501,9 +501,9 @@ impl<M: Steps> Scheduler<M> {
 
     /// Takes in the results of a step: keeps states, chooses tokens, ends sessions.
     fn digest(&mut self, shares: &[usize], logits: &Logits) {
-        let mut row = 0;
         let mut ended = Vec::new();
-        for (i, &share) in shares.iter().enumerate().filter(|(_, share)| **share > 0) {
+        let fed = shares.iter().enumerate().filter(|(_, share)| **share > 0);
+        for (row, (i, &share)) in fed.enumerate() {
             let job = &mut self.running[i];
             job.fed += share;
             self.counters.fed += share as u64;
@@ -516,7 +516,6 @@ impl<M: Steps> Scheduler<M> {
             {
                 ended.push((i, reason));
             }
-            row += 1;
         }
         for (i, reason) in ended.into_iter().rev() {
             let job = self.running.remove(i);

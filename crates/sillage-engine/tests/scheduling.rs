@@ -1,4 +1,5 @@
 //! Many sessions on one model give each the result it would have alone.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use sillage_engine::{
     Cancel, Finished, Limits, Listener, PrefixCache, Reason, Request, Sampling, Scheduler, Session,

@@ -3,6 +3,14 @@
 //! The room's rules: a kernel is written once, generic over sixteen-lane
 //! vectors (`isa`), and the order of its arithmetic depends only on shapes and
 //! on the instruction set, never on batch, split or thread count.
+#![allow(
+    rustdoc::private_intra_doc_links,
+    reason = "the inside of this room is for those who work in it"
+)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "kernels walk several arrays of registers by one index"
+)]
 
 pub mod attention;
 pub mod conv;

@@ -278,7 +278,7 @@ mod tests {
         }
         for (mark, buffer) in &all {
             assert!(buffer.iter().all(|v| v == mark));
-            assert!(buffer.is_empty() || buffer.as_ptr() as usize % ALIGN == 0);
+            assert!(buffer.is_empty() || (buffer.as_ptr() as usize).is_multiple_of(ALIGN));
         }
     }
 }

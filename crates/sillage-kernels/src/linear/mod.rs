@@ -6,7 +6,7 @@
 //! the same bits as prefilling a thousand (law 1).
 //!
 //! A call is two parallel regions: the activations are brought into the form
-//! the weights ask for ([`activations`]), then pieces of panels are claimed by
+//! the weights ask for (`activations`), then pieces of panels are claimed by
 //! the threads ([`Pool::run`](crate::Pool::run)). All products of a call share
 //! both.
 

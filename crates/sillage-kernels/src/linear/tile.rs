@@ -171,25 +171,25 @@ impl TileJob<'_> {
                 let mut sums = [[s.splat(0.0); 2]; T];
                 let whole = self.columns.len() == self.cols;
                 if !whole && self.columns.start > 0 {
-                    // SAFETY: by the caller; the slice has the sums' length.
+                    // SAFETY: by the caller; `partial_of` points to the sums' length.
                     unsafe {
                         let kept = self.partial_of::<T>(token);
                         for (t, sum) in sums.iter_mut().enumerate() {
-                            let kept = kept.as_ptr().add(t * PANEL_ROWS);
+                            let kept = kept.add(t * PANEL_ROWS);
                             *sum = [s.load(kept), s.load(kept.add(LANES))];
                         }
                     }
                 }
                 // By value: sums that are pointed to are kept in memory.
                 let sums = add(sums, weights, x);
-                // SAFETY: by the caller; the slice has the sums' length.
+                // SAFETY: by the caller; `partial_of` points to the sums' length.
                 unsafe {
                     if whole || self.columns.end == self.cols {
                         self.output.finish::<S, T>(s, &sums, panel, token);
                     } else {
                         let kept = self.partial_of::<T>(token);
                         for (t, sum) in sums.iter().enumerate() {
-                            let kept = kept.as_mut_ptr().add(t * PANEL_ROWS);
+                            let kept = kept.add(t * PANEL_ROWS);
                             s.store(kept, sum[0]);
                             s.store(kept.add(LANES), sum[1]);
                         }
@@ -199,14 +199,14 @@ impl TileJob<'_> {
         }
     }
 
+    /// Where the unfinished sums of the `T` tokens from `token` on are.
+    ///
     /// # Safety
-    /// As for [`TileJob::each`], and one at a time.
+    /// As for [`TileJob::each`].
     #[inline(always)]
-    unsafe fn partial_of<const T: usize>(&self, token: usize) -> &mut [f32] {
+    unsafe fn partial_of<const T: usize>(&self, token: usize) -> *mut f32 {
+        let start = (token - self.partial_start) * PANEL_ROWS;
         // SAFETY: by the caller.
-        unsafe {
-            self.partial
-                .slice((token - self.partial_start) * PANEL_ROWS, T * PANEL_ROWS)
-        }
+        unsafe { self.partial.slice(start, T * PANEL_ROWS).as_mut_ptr() }
     }
 }

@@ -76,7 +76,7 @@ pub fn ssd(
     segments: &mut [ScanSegment<'_>],
     y: &mut [f32],
 ) {
-    let SsdShape { heads, headdim, d_state, groups } = *shape;
+    let SsdShape { heads, headdim, groups, .. } = *shape;
     assert!(groups > 0 && heads % groups == 0, "groups must divide heads");
     let rows = xbc.len() / shape.columns().max(1);
     assert!(dt.len() >= rows * heads && y.len() >= rows * heads * headdim, "rows missing");
