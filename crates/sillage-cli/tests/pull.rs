@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::Arc;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -72,10 +73,13 @@ fn answer(stream: &TcpStream, files: &HashMap<&str, Vec<u8>>) -> std::io::Result
 fn serve(files: HashMap<&'static str, Vec<u8>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    // The client keeps connections open and uses several at once.
+    let files = Arc::new(files);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
+            let files = Arc::clone(&files);
             // A client that hangs up is done.
-            let _ = answer(&stream, &files);
+            std::thread::spawn(move || drop(answer(&stream, &files)));
         }
     });
     format!("http://{address}")

@@ -68,9 +68,15 @@ struct Layers {
 impl Layers {
     fn new(len: usize, bf16: bool, count: usize) -> Self {
         if bf16 {
-            Self { f32: Vec::new(), bf16: vec![Buffer::zeroed(len); count] }
+            Self {
+                f32: Vec::new(),
+                bf16: vec![Buffer::zeroed(len); count],
+            }
         } else {
-            Self { f32: vec![Buffer::zeroed(len); count], bf16: Vec::new() }
+            Self {
+                f32: vec![Buffer::zeroed(len); count],
+                bf16: Vec::new(),
+            }
         }
     }
 
@@ -84,7 +90,12 @@ impl Layers {
 const LAYERS: usize = 24;
 
 fn measure_ssd(cx: &Compute, tokens: usize, batch: usize, bf16: bool) {
-    let shape = SsdShape { heads: 24, headdim: 64, d_state: 128, groups: 1 };
+    let shape = SsdShape {
+        heads: 24,
+        headdim: 64,
+        d_state: 128,
+        groups: 1,
+    };
     let inner = shape.heads * shape.headdim;
     let m = tokens * batch;
     let (xbc, dt) = (numbers(m * (inner + 256)), numbers(m * shape.heads));
@@ -100,7 +111,10 @@ fn measure_ssd(cx: &Compute, tokens: usize, batch: usize, bf16: bool) {
                 .by_ref()
                 .take(batch)
                 .enumerate()
-                .map(|(i, state)| ScanSegment { tokens: i * tokens..(i + 1) * tokens, state })
+                .map(|(i, state)| ScanSegment {
+                    tokens: i * tokens..(i + 1) * tokens,
+                    state,
+                })
                 .collect();
             ssd(cx, &shape, &xbc, &dt, &a, Some(&d), &mut segments, &mut y);
         }
@@ -118,7 +132,10 @@ fn measure_ssd(cx: &Compute, tokens: usize, batch: usize, bf16: bool) {
 }
 
 fn measure_selective(cx: &Compute, tokens: usize, bf16: bool) {
-    let shape = SelectiveShape { d_inner: 1536, d_state: 16 };
+    let shape = SelectiveShape {
+        d_inner: 1536,
+        d_state: 16,
+    };
     let x = numbers(tokens * shape.d_inner);
     let dt: Vec<f32> = x.iter().map(|v| v + 0.51).collect();
     let (bc, d) = (numbers(tokens * 80), vec![1.0; shape.d_inner]);
@@ -127,7 +144,10 @@ fn measure_selective(cx: &Compute, tokens: usize, bf16: bool) {
     let mut layers = Layers::new(shape.state_len(), bf16, LAYERS);
     let seconds = time(if tokens > 1 { 9 } else { 201 }, || {
         for state in layers.iter() {
-            let mut segments = [ScanSegment { tokens: 0..tokens, state }];
+            let mut segments = [ScanSegment {
+                tokens: 0..tokens,
+                state,
+            }];
             let (b, c) = (&bc[48..], &bc[64..]);
             selective_scan(cx, &shape, &x, &dt, &a, b, c, 80, &d, &mut segments, &mut y);
         }
@@ -141,16 +161,31 @@ fn measure_selective(cx: &Compute, tokens: usize, bf16: bool) {
 }
 
 fn measure_attention(cx: &Compute, tokens: usize, depth: usize, bf16: bool) {
-    let kv = KvShape { kv_heads: 3, head_dim: 64 };
-    let shape = AttendShape { heads: 9, kv, scale: 0.125, window: None, softcap: None };
+    let kv = KvShape {
+        kv_heads: 3,
+        head_dim: 64,
+    };
+    let shape = AttendShape {
+        heads: 9,
+        kv,
+        scale: 0.125,
+        window: None,
+        softcap: None,
+    };
     let q = numbers(tokens * 9 * 64);
     let mut out = Buffer::zeroed(q.len());
     let count = (depth + tokens).div_ceil(PAGE);
     let layers = if depth > 0 { 10 } else { 30 };
-    let wide: Vec<Buffer<f32>> =
-        if bf16 { Vec::new() } else { vec![numbers(kv.page_len()); count * layers] };
-    let narrow: Vec<Buffer<u16>> =
-        if bf16 { vec![Buffer::zeroed(kv.page_len()); count * layers] } else { Vec::new() };
+    let wide: Vec<Buffer<f32>> = if bf16 {
+        Vec::new()
+    } else {
+        vec![numbers(kv.page_len()); count * layers]
+    };
+    let narrow: Vec<Buffer<u16>> = if bf16 {
+        vec![Buffer::zeroed(kv.page_len()); count * layers]
+    } else {
+        Vec::new()
+    };
     let pages: Vec<PageRef<'_>> = (wide.iter().map(|p| PageRef::F32(p)))
         .chain(narrow.iter().map(|p| PageRef::Bf16(p)))
         .collect();
@@ -180,14 +215,28 @@ fn measure_rest(cx: &Compute, m: usize) {
     let (channels, inner) = (1792, 1536);
     let (x, z) = (numbers(m * channels), numbers(m * inner));
     let (weight, bias) = (numbers(4 * channels), numbers(channels));
-    let conv = Conv { weight: &weight, bias: Some(&bias), d_conv: 4, channels, silu: true };
+    let conv = Conv {
+        weight: &weight,
+        bias: Some(&bias),
+        d_conv: 4,
+        channels,
+        silu: true,
+    };
     let (mut state, mut out) = (numbers(3 * channels), Buffer::zeroed(m * channels));
     let rounds = if m > 1 { 21 } else { 1001 };
     let conv_time = time(rounds, || {
-        let mut segments = [ConvSegment { tokens: 0..m, state: &mut state }];
+        let mut segments = [ConvSegment {
+            tokens: 0..m,
+            state: &mut state,
+        }];
         causal_conv(cx, &conv, &x, channels, 0, &mut segments, &mut out);
     });
-    let norm = GatedNorm { weight: &bias, eps: 1e-5, group: inner, norm_before_gate: false };
+    let norm = GatedNorm {
+        weight: &bias,
+        eps: 1e-5,
+        group: inner,
+        norm_before_gate: false,
+    };
     let norm_time = time(rounds, || {
         rms_norm_gated(cx, &x, &z, inner, 0, m, inner, Some(&norm), &mut out);
     });
@@ -205,9 +254,16 @@ fn measure_rest(cx: &Compute, m: usize) {
 fn main() {
     let mut args = std::env::args().skip(1);
     let threads = args.next().and_then(|a| a.parse().ok()).unwrap_or(2);
-    let isa = args.next().and_then(|name| Isa::named(&name)).unwrap_or_else(Isa::best);
+    let isa = args
+        .next()
+        .and_then(|name| Isa::named(&name))
+        .unwrap_or_else(Isa::best);
     let cx = Compute::with_isa(isa, threads);
-    println!("{} on {threads} threads; memory reads {:.1} GB/s", isa.name(), bandwidth(&cx) / 1e9);
+    println!(
+        "{} on {threads} threads; memory reads {:.1} GB/s",
+        isa.name(),
+        bandwidth(&cx) / 1e9
+    );
     for bf16 in [false, true] {
         measure_ssd(&cx, 64, 1, bf16);
         measure_ssd(&cx, 1, 1, bf16);

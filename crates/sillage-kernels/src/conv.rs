@@ -53,7 +53,9 @@ pub fn causal_conv(
     segments: &mut [ConvSegment<'_>],
     out: &mut [f32],
 ) {
-    let Conv { d_conv, channels, .. } = *conv;
+    let Conv {
+        d_conv, channels, ..
+    } = *conv;
     assert!(d_conv > 0, "a convolution needs at least one tap");
     let out = Shards::new(out);
     let chunks = channels.div_ceil(PIECE);
@@ -61,7 +63,11 @@ pub fn causal_conv(
     let parts: Vec<_> = segments
         .iter_mut()
         .map(|s| {
-            assert_eq!(s.state.len(), (d_conv - 1) * channels, "conv state of another shape");
+            assert_eq!(
+                s.state.len(),
+                (d_conv - 1) * channels,
+                "conv state of another shape"
+            );
             (s.tokens.clone(), Shards::new(s.state))
         })
         .collect();
@@ -70,7 +76,16 @@ pub fn causal_conv(
         let (tokens, state) = &parts[i / chunks];
         let start = i % chunks * PIECE;
         let range = start..channels.min(start + PIECE);
-        cx.isa.dispatch_float(Piece { conv, x, x_stride, x_offset, tokens, state, out: &out, range });
+        cx.isa.dispatch_float(Piece {
+            conv,
+            x,
+            x_stride,
+            x_offset,
+            tokens,
+            state,
+            out: &out,
+            range,
+        });
     });
 }
 
@@ -124,8 +139,18 @@ impl Piece<'_> {
     /// One token, with four taps.
     #[inline(always)]
     fn four<S: Simd>(&self, s: S, t: usize, out: &mut [f32]) {
-        let x = [self.input(t, 3), self.input(t, 2), self.input(t, 1), self.input(t, 0)];
-        let w = [self.weight(0), self.weight(1), self.weight(2), self.weight(3)];
+        let x = [
+            self.input(t, 3),
+            self.input(t, 2),
+            self.input(t, 1),
+            self.input(t, 0),
+        ];
+        let w = [
+            self.weight(0),
+            self.weight(1),
+            self.weight(2),
+            self.weight(3),
+        ];
         for i in (0..out.len()).step_by(LANES) {
             let mut v = self.bias(s, i);
             for k in 0..4 {

@@ -28,8 +28,16 @@ impl Case {
     }
 
     fn conv(&self, silu: bool) -> Conv<'_> {
-        let Self { d_conv, channels, .. } = *self;
-        Conv { weight: &self.weight, bias: Some(&self.bias), d_conv, channels, silu }
+        let Self {
+            d_conv, channels, ..
+        } = *self;
+        Conv {
+            weight: &self.weight,
+            bias: Some(&self.bias),
+            d_conv,
+            channels,
+            silu,
+        }
     }
 
     /// Output and state after feeding the tokens in parts that end at `ends`.
@@ -37,8 +45,19 @@ impl Case {
         let (mut out, mut state) = (vec![0.0; self.m * self.channels], self.state.clone());
         let mut start = 0;
         for &end in ends {
-            let mut segments = [ConvSegment { tokens: start..end, state: &mut state }];
-            causal_conv(cx, &self.conv(silu), &self.x, self.stride, 5, &mut segments, &mut out);
+            let mut segments = [ConvSegment {
+                tokens: start..end,
+                state: &mut state,
+            }];
+            causal_conv(
+                cx,
+                &self.conv(silu),
+                &self.x,
+                self.stride,
+                5,
+                &mut segments,
+                &mut out,
+            );
             start = end;
         }
         out.extend(state);
@@ -82,21 +101,51 @@ fn splits_and_mates_change_nothing() {
     let case = Case::new(4, 150, 12);
     let cx = Compute::new(2);
     let whole = bits(&case.run(&cx, true, &[12]));
-    for ends in [&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12][..], &[2, 12], &[0, 5, 7, 12], &[11, 12]] {
+    for ends in [
+        &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12][..],
+        &[2, 12],
+        &[0, 5, 7, 12],
+        &[11, 12],
+    ] {
         assert!(bits(&case.run(&cx, true, ends)) == whole, "split {ends:?}");
     }
     // The rows as two sessions, each with a state of its own, in one call.
     let (mut first, mut second) = (case.state.clone(), case.state.clone());
     let mut out = vec![0.0; 12 * 150];
     let mut segments = [
-        ConvSegment { tokens: 5..12, state: &mut second },
-        ConvSegment { tokens: 0..5, state: &mut first },
+        ConvSegment {
+            tokens: 5..12,
+            state: &mut second,
+        },
+        ConvSegment {
+            tokens: 0..5,
+            state: &mut first,
+        },
     ];
-    causal_conv(&cx, &case.conv(true), &case.x, case.stride, 5, &mut segments, &mut out);
+    causal_conv(
+        &cx,
+        &case.conv(true),
+        &case.x,
+        case.stride,
+        5,
+        &mut segments,
+        &mut out,
+    );
     let mut alone = vec![0.0; 12 * 150];
     let mut state = case.state.clone();
-    let mut segments = [ConvSegment { tokens: 5..12, state: &mut state }];
-    causal_conv(&cx, &case.conv(true), &case.x, case.stride, 5, &mut segments, &mut alone);
+    let mut segments = [ConvSegment {
+        tokens: 5..12,
+        state: &mut state,
+    }];
+    causal_conv(
+        &cx,
+        &case.conv(true),
+        &case.x,
+        case.stride,
+        5,
+        &mut segments,
+        &mut alone,
+    );
     assert!(bits(&out[..750]) == whole[..750] && out[750..] == alone[750..] && state == second);
 }
 

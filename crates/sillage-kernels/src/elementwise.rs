@@ -1,10 +1,10 @@
 //! Functions of single elements, and of pairs of them.
 
+use crate::Compute;
 use crate::isa::{Kernel, LANES, Simd};
 use crate::math;
 use crate::spread::{read, write};
 use crate::threads::Shards;
-use crate::Compute;
 use std::ops::Range;
 
 /// Elements of one piece of work.
@@ -63,7 +63,9 @@ fn pieces(
 
 /// Replaces every element by its activation.
 pub fn activate(cx: &Compute, x: &mut [f32], a: Activation) {
-    pieces(cx, x, CYCLES, &|_, x| cx.isa.dispatch_float(Activate { x, a }));
+    pieces(cx, x, CYCLES, &|_, x| {
+        cx.isa.dispatch_float(Activate { x, a })
+    });
 }
 
 struct Activate<'a> {
@@ -134,7 +136,13 @@ pub fn softplus_dt(
         let at = i * rows * h;
         // SAFETY: pieces are disjoint ranges.
         let dt = unsafe { shards.slice(at, (len - at).min(rows * h)) };
-        cx.isa.dispatch_float(SoftplusDt { dt, h, bias, min, max });
+        cx.isa.dispatch_float(SoftplusDt {
+            dt,
+            h,
+            bias,
+            min,
+            max,
+        });
     });
 }
 
@@ -208,7 +216,13 @@ impl Kernel for Scale<'_> {
 
 /// `y += factor * x`, rounded once.
 pub fn add_scaled(cx: &Compute, y: &mut [f32], x: &[f32], factor: f32) {
-    pieces(cx, y, 3, &|range, y| cx.isa.dispatch_float(AddScaled { y, x: &x[range], factor }));
+    pieces(cx, y, 3, &|range, y| {
+        cx.isa.dispatch_float(AddScaled {
+            y,
+            x: &x[range],
+            factor,
+        })
+    });
 }
 
 struct AddScaled<'a> {

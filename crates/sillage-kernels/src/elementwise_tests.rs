@@ -9,7 +9,9 @@ fn exact(a: Activation, x: f64) -> f64 {
         }
         // The distribution function by Simpson's rule.
         Activation::Gelu => {
-            let (steps, density) = (2000, |u: f64| (-0.5 * u * u).exp() * 0.398_942_280_401_432_7);
+            let (steps, density) = (2000, |u: f64| {
+                (-0.5 * u * u).exp() * 0.398_942_280_401_432_7
+            });
             let h = x / f64::from(steps);
             let inner: f64 = (1..steps)
                 .map(|i| density(h * f64::from(i)) * if i % 2 == 1 { 4.0 } else { 2.0 })
@@ -46,7 +48,11 @@ fn activations_match_f64() {
                 gated_activation(cx, &x, &up, m, d, a, &mut out);
                 out
             });
-            let gated: Vec<f64> = plain.iter().zip(&up).map(|(a, u)| a * f64::from(*u)).collect();
+            let gated: Vec<f64> = plain
+                .iter()
+                .zip(&up)
+                .map(|(a, u)| a * f64::from(*u))
+                .collect();
             assert_close(&found, &gated, 1e-6);
         }
     }
@@ -83,7 +89,11 @@ fn columns_and_sums() {
     });
     let other = random(2, m * stride, 1.0);
     for i in 0..m * stride {
-        let factor = if (3..71).contains(&(i % stride)) { 0.25 } else { 1.0 };
+        let factor = if (3..71).contains(&(i % stride)) {
+            0.25
+        } else {
+            1.0
+        };
         assert_eq!(found[i], other[i].mul_add(0.5, x[i] * factor));
     }
 }

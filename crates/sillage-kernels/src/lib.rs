@@ -16,11 +16,11 @@ pub mod attention;
 pub mod conv;
 pub mod elementwise;
 pub mod isa;
-mod math;
 pub mod linear;
+mod math;
 pub mod memory;
-pub mod pack;
 pub mod norm;
+pub mod pack;
 pub mod rope;
 pub mod scan;
 mod scratch;
@@ -29,7 +29,9 @@ mod spread;
 mod testing;
 pub mod threads;
 
-pub use attention::{AttendSegment, AttendShape, KvShape, PAGE, PageMut, PageRef, attend, write_kv};
+pub use attention::{
+    AttendSegment, AttendShape, KvShape, PAGE, PageMut, PageRef, attend, write_kv,
+};
 pub use conv::{Conv, ConvSegment, causal_conv};
 pub use elementwise::{
     Activation, activate, add_scaled, gated_activation, scale_columns, softplus_dt,
@@ -38,11 +40,9 @@ pub use isa::Isa;
 pub use linear::{Product, Write, linear};
 pub use memory::{Buffer, Plain};
 pub use norm::{GatedNorm, layer_norm, rms_norm, rms_norm_gated};
-pub use rope::{RopeTable, rope};
-pub use scan::{
-    ScanSegment, SelectiveShape, SsdShape, StateMut, selective_scan, ssd,
-};
 pub use pack::{Bits, FloatType, IntRow, IntSpec, Linear, PackError, ScaleType};
+pub use rope::{RopeTable, rope};
+pub use scan::{ScanSegment, SelectiveShape, SsdShape, StateMut, selective_scan, ssd};
 pub use threads::Pool;
 
 /// What every kernel needs to run: a code path and the threads to use.
@@ -64,6 +64,9 @@ impl Compute {
     /// A chosen path on `threads` threads.
     #[must_use]
     pub fn with_isa(isa: Isa, threads: usize) -> Self {
-        Self { isa, pool: Pool::new(threads) }
+        Self {
+            isa,
+            pool: Pool::new(threads),
+        }
     }
 }

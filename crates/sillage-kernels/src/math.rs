@@ -6,6 +6,7 @@
 //! their limits.
 
 use crate::isa::Simd;
+use std::f32::consts::{FRAC_1_SQRT_2, LN_2, LOG2_E, SQRT_2};
 
 /// Adding and subtracting it rounds a float of small magnitude to an integer,
 /// which then also stands in the low bits.
@@ -15,18 +16,24 @@ const EXP_HIGH: f32 = 88.722_84;
 /// Below it `exp` would be subnormal; zero is returned.
 const EXP_LOW: f32 = -87.336_54;
 /// ln 2 in two parts; the first has few bits, so multiples of it are exact.
-const LN2_HIGH: f32 = 0.693_359_375;
+const LN2_HIGH: f32 = 355.0 / 512.0;
 const LN2_LOW: f32 = -2.121_944_4e-4;
 
 /// `e^x` within 1 ulp; zero where the result would be subnormal.
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
-    let shifted = s.fma(x, s.splat(std::f32::consts::LOG2_E), s.splat(MAGIC));
+    let shifted = s.fma(x, s.splat(LOG2_E), s.splat(MAGIC));
     let n = s.sub(shifted, s.splat(MAGIC));
     let r = s.fnma(n, s.splat(LN2_HIGH), x);
     let r = s.fnma(n, s.splat(LN2_LOW), r);
     let mut p = s.splat(1.989_099_1e-4);
-    for c in [1.393_365e-3, 8.333_310_5e-3, 4.166_646_7e-2, 0.166_666_67, 0.5] {
+    for c in [
+        1.393_365e-3,
+        8.333_310_5e-3,
+        4.166_646_7e-2,
+        0.166_666_67,
+        0.5,
+    ] {
         p = s.fma(p, r, s.splat(c));
     }
     let p = s.add(s.fma(p, s.mul(r, r), r), s.splat(1.0));
@@ -47,7 +54,14 @@ pub(crate) fn decay<S: Simd>(s: S, y: S::F) -> S::F {
     let shifted = s.add(y, s.splat(MAGIC));
     let r = s.sub(y, s.sub(shifted, s.splat(MAGIC)));
     let mut p = s.splat(1.545_316_3e-4);
-    for c in [1.339_086_3e-3, 9.618_083e-3, 5.550_357e-2, 0.240_226_51, 0.693_147_2, 1.0] {
+    for c in [
+        1.339_086_3e-3,
+        9.618_083e-3,
+        5.550_357e-2,
+        0.240_226_5,
+        LN_2,
+        1.0,
+    ] {
         p = s.fma(p, r, s.splat(c));
     }
     s.from_bits(s.int_add(s.bits(p), s.int_shl::<23>(s.bits(shifted))))
@@ -57,10 +71,10 @@ pub(crate) fn decay<S: Simd>(s: S, y: S::F) -> S::F {
 #[inline(always)]
 pub(crate) fn ln_1p_unit<S: Simd>(s: S, u: S::F) -> S::F {
     // Above sqrt(2) - 1 halve 1 + u, exactly: ln(1 + u) = ln 2 + ln(1 + f).
-    let cut = s.splat(std::f32::consts::SQRT_2 - 1.0);
+    let cut = s.splat(SQRT_2 - 1.0);
     let half = s.splat(0.5);
     let f = s.select_gt(u, cut, s.mul(s.sub(u, s.splat(1.0)), half), u);
-    let whole = s.select_gt(u, cut, s.splat(std::f32::consts::LN_2), s.splat(0.0));
+    let whole = s.select_gt(u, cut, s.splat(LN_2), s.splat(0.0));
     let mut p = s.splat(6.972_519e-2);
     for c in [
         -0.114_812_12,
@@ -106,7 +120,7 @@ pub(crate) fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
 /// Stegun, "Handbook of Mathematical Functions" (error below 1.5e-7).
 #[inline(always)]
 pub(crate) fn gelu<S: Simd>(s: S, x: S::F) -> S::F {
-    let z = s.mul(s.abs(x), s.splat(std::f32::consts::FRAC_1_SQRT_2));
+    let z = s.mul(s.abs(x), s.splat(FRAC_1_SQRT_2));
     let t = s.div(s.splat(1.0), s.fma(z, s.splat(0.327_591_1), s.splat(1.0)));
     let mut p = s.splat(1.061_405_4);
     for c in [-1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6] {
@@ -121,9 +135,12 @@ pub(crate) fn gelu<S: Simd>(s: S, x: S::F) -> S::F {
 #[inline(always)]
 pub(crate) fn gelu_tanh<S: Simd>(s: S, x: S::F) -> S::F {
     // 0.5 (1 + tanh u) = 1 / (1 + e^-2u)
-    const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769_1;
+    const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769;
     let cube = s.mul(s.mul(x, x), x);
-    let u = s.mul(s.fma(cube, s.splat(0.044_715), x), s.splat(-TWICE_SQRT_2_OVER_PI));
+    let u = s.mul(
+        s.fma(cube, s.splat(0.044_715), x),
+        s.splat(-TWICE_SQRT_2_OVER_PI),
+    );
     s.div(x, s.add(s.splat(1.0), exp(s, u)))
 }
 
@@ -180,7 +197,12 @@ mod tests {
             if block % 20 == 0 {
                 for isa in &isas {
                     let other = isa.dispatch(Apply(f, &x));
-                    assert_eq!(other.map(f32::to_bits), best.map(f32::to_bits), "{}", isa.name());
+                    assert_eq!(
+                        other.map(f32::to_bits),
+                        best.map(f32::to_bits),
+                        "{}",
+                        isa.name()
+                    );
                 }
             }
         }
@@ -231,9 +253,14 @@ mod tests {
     #[test]
     fn activations_are_close() {
         let near = |found: f64, exact: f64, x: f64| {
-            assert!((found - exact).abs() <= 1e-6 * exact.abs().max(1.0), "f({x}) = {found}, not {exact}");
+            assert!(
+                (found - exact).abs() <= 1e-6 * exact.abs().max(1.0),
+                "f({x}) = {found}, not {exact}"
+            );
         };
-        sweep(Function::Silu, -80.0, 80.0, |x, y| near(y, x / (1.0 + (-x).exp()), x));
+        sweep(Function::Silu, -80.0, 80.0, |x, y| {
+            near(y, x / (1.0 + (-x).exp()), x)
+        });
         sweep(Function::Tanh, -20.0, 20.0, |x, y| near(y, x.tanh(), x));
         sweep(Function::Gelu, -4.0, 4.0, |x, y| {
             near(y, 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2)), x);
@@ -248,20 +275,58 @@ mod tests {
     fn limits_and_nan() {
         let inf = f32::INFINITY;
         let x = [
-            -inf, inf, f32::NAN, 0.0, -0.0, -1e30, 1e30, -100.0, 100.0, -87.4, 88.8, 1e-40, -1e-40,
-            f32::from_bits(0x7fc0_1234), f32::from_bits(0xff80_0001), 1.0,
+            -inf,
+            inf,
+            f32::NAN,
+            0.0,
+            -0.0,
+            -1e30,
+            1e30,
+            -100.0,
+            100.0,
+            -87.4,
+            88.8,
+            1e-40,
+            -1e-40,
+            f32::from_bits(0x7fc0_1234),
+            f32::from_bits(0xff80_0001),
+            1.0,
         ];
         for isa in Isa::available() {
             let y = isa.dispatch(Apply(Function::Exp, &x));
-            let expected = [0.0, inf, f32::NAN, 1.0, 1.0, 0.0, inf, 0.0, inf, 0.0, inf, 1.0, 1.0];
+            let expected = [
+                0.0,
+                inf,
+                f32::NAN,
+                1.0,
+                1.0,
+                0.0,
+                inf,
+                0.0,
+                inf,
+                0.0,
+                inf,
+                1.0,
+                1.0,
+            ];
             for (i, e) in expected.iter().enumerate() {
-                assert!(y[i] == *e || (e.is_nan() && y[i].is_nan()), "exp({}) = {}", x[i], y[i]);
+                assert!(
+                    y[i] == *e || (e.is_nan() && y[i].is_nan()),
+                    "exp({}) = {}",
+                    x[i],
+                    y[i]
+                );
             }
             assert!(y[13].is_nan() && y[14].is_nan());
             let y = isa.dispatch(Apply(Function::Softplus, &x));
             assert_eq!((y[0], y[1], y[5], y[6]), (0.0, inf, 0.0, 1e30));
             assert!(y[2].is_nan() && y[13].is_nan());
-            for f in [Function::Silu, Function::Tanh, Function::Gelu, Function::GeluTanh] {
+            for f in [
+                Function::Silu,
+                Function::Tanh,
+                Function::Gelu,
+                Function::GeluTanh,
+            ] {
                 assert!(isa.dispatch(Apply(f, &x))[2].is_nan());
             }
             assert_eq!(isa.dispatch(Apply(Function::Tanh, &x))[..2], [-1.0, 1.0]);

@@ -3,11 +3,11 @@
 //! A row's sums are taken in four vectors of sixteen partial sums, filled in
 //! turn, then folded in one order: it depends on the row's length only.
 
+use crate::Compute;
 use crate::isa::{Kernel, LANES, Simd};
 use crate::math;
 use crate::spread::{read, write};
 use crate::threads::Shards;
-use crate::Compute;
 
 /// Elements of rows that make one piece of work.
 const PIECE: usize = 8 * 1024;
@@ -79,7 +79,12 @@ pub fn rms_norm(
     out: &mut [f32],
 ) {
     rows(cx, m, d, 4, out, &|t, out| {
-        cx.isa.dispatch_float(RmsRow { x: &x[t * d..][..d], weight, eps, out });
+        cx.isa.dispatch_float(RmsRow {
+            x: &x[t * d..][..d],
+            weight,
+            eps,
+            out,
+        });
     });
 }
 
@@ -94,7 +99,12 @@ impl Kernel for RmsRow<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { x, weight, eps, out } = self;
+        let Self {
+            x,
+            weight,
+            eps,
+            out,
+        } = self;
         let squares = row_squares!(s, x.len(), |i| read(s, x, i));
         let inverse = s.splat(1.0 / (squares / x.len() as f32 + eps).sqrt());
         for i in (0..x.len()).step_by(LANES) {
@@ -121,7 +131,13 @@ pub fn layer_norm(
     out: &mut [f32],
 ) {
     rows(cx, m, d, 6, out, &|t, out| {
-        cx.isa.dispatch_float(LayerRow { x: &x[t * d..][..d], weight, bias, eps, out });
+        cx.isa.dispatch_float(LayerRow {
+            x: &x[t * d..][..d],
+            weight,
+            bias,
+            eps,
+            out,
+        });
     });
 }
 
@@ -137,7 +153,13 @@ impl Kernel for LayerRow<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { x, weight, bias, eps, out } = self;
+        let Self {
+            x,
+            weight,
+            bias,
+            eps,
+            out,
+        } = self;
         let d = x.len();
         let mean = row_sum!(s, d, |i| read(s, x, i)) / d as f32;
         let means = s.splat(mean);
@@ -188,7 +210,12 @@ pub fn rms_norm_gated(
 ) {
     rows(cx, m, d, 24, out, &|t, out| {
         let z = &z[t * z_stride + z_offset..][..d];
-        cx.isa.dispatch_float(GatedRow { y: &y[t * d..][..d], z, norm, out });
+        cx.isa.dispatch_float(GatedRow {
+            y: &y[t * d..][..d],
+            z,
+            norm,
+            out,
+        });
     });
 }
 
@@ -207,7 +234,12 @@ impl Kernel for GatedRow<'_> {
         let d = y.len();
         if norm.is_none_or(|norm| !norm.norm_before_gate) {
             for i in (0..d).step_by(LANES) {
-                write(s, out, i, s.mul(read(s, y, i), math::silu(s, read(s, z, i))));
+                write(
+                    s,
+                    out,
+                    i,
+                    s.mul(read(s, y, i), math::silu(s, read(s, z, i))),
+                );
             }
         } else {
             out.copy_from_slice(y);

@@ -27,7 +27,9 @@ fn rms_norm_matches_f64() {
                 .chunks(d)
                 .flat_map(|row| {
                     let r = rms(row, 1e-5);
-                    (0..d).map(|i| row[i] / r * weight.map_or(1.0, |w| f64::from(w[i]))).collect::<Vec<_>>()
+                    (0..d)
+                        .map(|i| row[i] / r * weight.map_or(1.0, |w| f64::from(w[i])))
+                        .collect::<Vec<_>>()
                 })
                 .collect();
             assert_close(&found, &exact, 1e-6);
@@ -51,7 +53,9 @@ fn layer_norm_matches_f64() {
                 let centred: Vec<f64> = row.iter().map(|v| v - mean).collect();
                 let r = rms(&centred, 1e-5);
                 for i in 0..d {
-                    exact.push(centred[i] / r * f64::from(w[i]) + bias.map_or(0.0, |b| f64::from(b[i])));
+                    exact.push(
+                        centred[i] / r * f64::from(w[i]) + bias.map_or(0.0, |b| f64::from(b[i])),
+                    );
                 }
             }
             assert_close(&found, &exact, 2e-6);
@@ -63,9 +67,18 @@ fn layer_norm_matches_f64() {
 fn gated_norms_match_f64() {
     let (stride, offset) = (211, 7);
     for (m, d, group) in [(1, 16, 16), (3, 96, 24), (50, 192, 64), (2, 200, 200)] {
-        let (y, z, w) = (random(1, m * d, 3.0), random(2, m * stride, 2.0), random(3, d, 1.0));
+        let (y, z, w) = (
+            random(1, m * d, 3.0),
+            random(2, m * stride, 2.0),
+            random(3, d, 1.0),
+        );
         for (normed, norm_before_gate) in [(false, false), (true, false), (true, true)] {
-            let norm = GatedNorm { weight: &w, eps: 1e-5, group, norm_before_gate };
+            let norm = GatedNorm {
+                weight: &w,
+                eps: 1e-5,
+                group,
+                norm_before_gate,
+            };
             let norm = normed.then_some(&norm);
             let found = everywhere(|cx| {
                 let mut out = vec![0.0; m * d];
@@ -74,14 +87,24 @@ fn gated_norms_match_f64() {
             });
             let mut exact = Vec::new();
             for (t, y) in wide(&y).chunks(d).enumerate() {
-                let gate: Vec<f64> = (0..d).map(|i| silu(f64::from(z[t * stride + offset + i]))).collect();
+                let gate: Vec<f64> = (0..d)
+                    .map(|i| silu(f64::from(z[t * stride + offset + i])))
+                    .collect();
                 for start in (0..d).step_by(group) {
                     let part = start..start + group;
                     let gated: Vec<f64> = part.clone().map(|i| y[i] * gate[i]).collect();
-                    let source = if norm_before_gate { &y[part.clone()] } else { &gated[..] };
+                    let source = if norm_before_gate {
+                        &y[part.clone()]
+                    } else {
+                        &gated[..]
+                    };
                     let r = rms(source, 1e-5);
                     exact.extend(part.map(|i| {
-                        if normed { y[i] * gate[i] / r * f64::from(w[i]) } else { y[i] * gate[i] }
+                        if normed {
+                            y[i] * gate[i] / r * f64::from(w[i])
+                        } else {
+                            y[i] * gate[i]
+                        }
                     }));
                 }
             }

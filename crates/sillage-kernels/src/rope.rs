@@ -36,7 +36,12 @@ impl RopeTable {
     /// (1, but for some long-context scalings).
     #[must_use]
     pub fn new(inv_freq: Vec<f32>, interleaved: bool, attention_scale: f32) -> Self {
-        Self { inv_freq, interleaved, attention_scale, last: Mutex::default() }
+        Self {
+            inv_freq,
+            interleaved,
+            attention_scale,
+            last: Mutex::default(),
+        }
     }
 
     /// Elements of a head that are rotated.
@@ -54,13 +59,16 @@ impl RopeTable {
             let shards = Shards::new(&mut rows);
             let cycles = positions.len() * half * 80;
             cx.spread(positions.len().div_ceil(PIECE), cycles, &|i| {
-                for t in i * PIECE..positions.len().min((i + 1) * PIECE) {
+                for (t, position) in positions.iter().enumerate().skip(i * PIECE).take(PIECE) {
                     // SAFETY: each row belongs to one piece.
                     let row = unsafe { shards.slice(t * 2 * half, 2 * half) };
-                    self.fill(positions[t], row);
+                    self.fill(*position, row);
                 }
             });
-            *last = Arc::new(Angles { positions: positions.to_vec(), rows });
+            *last = Arc::new(Angles {
+                positions: positions.to_vec(),
+                rows,
+            });
         }
         Arc::clone(&last)
     }
@@ -105,7 +113,12 @@ pub fn rope(
             // SAFETY: each row belongs to one piece.
             let row = unsafe { shards.slice(t * stride + offset, width) };
             let angles = &angles.rows[t * table.rotated()..][..table.rotated()];
-            cx.isa.dispatch_float(Rotate { row, head_dim, angles, interleaved: table.interleaved });
+            cx.isa.dispatch_float(Rotate {
+                row,
+                head_dim,
+                angles,
+                interleaved: table.interleaved,
+            });
         }
     });
 }
@@ -160,12 +173,15 @@ mod tests {
             let stride = heads * head_dim + 11;
             let x = random(1, m * stride, 1.0);
             let positions: Vec<u32> = (0..m as u32).map(|t| t * t * 31).collect();
-            let inv_freq: Vec<f32> =
-                (0..half).map(|i| 10_000f32.powf(-(i as f32) / half as f32)).collect();
+            let inv_freq: Vec<f32> = (0..half)
+                .map(|i| 10_000f32.powf(-(i as f32) / half as f32))
+                .collect();
             let found = everywhere(|cx| {
                 let table = RopeTable::new(inv_freq.clone(), interleaved, 1.25);
                 let mut x = x.clone();
-                rope(cx, &mut x, m, stride, 3, heads, head_dim, &positions, &table);
+                rope(
+                    cx, &mut x, m, stride, 3, heads, head_dim, &positions, &table,
+                );
                 x
             });
             let mut exact: Vec<f64> = x.iter().map(|v| f64::from(*v)).collect();
@@ -174,7 +190,11 @@ mod tests {
                     let row = &mut exact[t * stride + 3 + h * head_dim..][..head_dim];
                     for i in 0..half {
                         let (sin, cos) = f64::from(positions[t] as f32 * inv_freq[i]).sin_cos();
-                        let (j, k) = if interleaved { (2 * i, 2 * i + 1) } else { (i, i + half) };
+                        let (j, k) = if interleaved {
+                            (2 * i, 2 * i + 1)
+                        } else {
+                            (i, i + half)
+                        };
                         let (a, b) = (row[j], row[k]);
                         row[j] = 1.25 * (a * cos - b * sin);
                         row[k] = 1.25 * (b * cos + a * sin);

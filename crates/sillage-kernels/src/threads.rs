@@ -93,7 +93,11 @@ impl Pool {
                     .ok()
             })
             .collect();
-        Self { shared, submit: Mutex::new(()), workers }
+        Self {
+            shared,
+            submit: Mutex::new(()),
+            workers,
+        }
     }
 
     /// How many threads work, the caller's included.
@@ -235,7 +239,10 @@ fn wait_for_region(shared: &Shared, seen: u64) -> Option<u64> {
         if gate >> 32 != seen {
             break Some(gate);
         }
-        stop = shared.wake.wait(stop).unwrap_or_else(PoisonError::into_inner);
+        stop = shared
+            .wake
+            .wait(stop)
+            .unwrap_or_else(PoisonError::into_inner);
     };
     shared.sleepers.fetch_sub(1, Ordering::SeqCst);
     result
@@ -258,7 +265,10 @@ unsafe impl<T: Send> Send for Shards<T> {}
 
 impl<T> Shards<T> {
     pub(crate) fn new(slice: &mut [T]) -> Self {
-        Self { start: slice.as_mut_ptr(), len: slice.len() }
+        Self {
+            start: slice.as_mut_ptr(),
+            len: slice.len(),
+        }
     }
 
     /// Elements `at..at + len`.
@@ -268,7 +278,10 @@ impl<T> Shards<T> {
     /// used until all of them are gone.
     #[allow(clippy::mut_from_ref)]
     pub(crate) unsafe fn slice<'a>(&self, at: usize, len: usize) -> &'a mut [T] {
-        assert!(at.checked_add(len).is_some_and(|end| end <= self.len), "shard out of range");
+        assert!(
+            at.checked_add(len).is_some_and(|end| end <= self.len),
+            "shard out of range"
+        );
         // SAFETY: in range by the check above; disjointness by the caller.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(at), len) }
     }
@@ -310,7 +323,9 @@ mod tests {
     #[test]
     fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
         let pool = Pool::new(2);
-        let caught = catch_unwind(AssertUnwindSafe(|| pool.run(8, &|i| assert!(i != 3, "three"))));
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            pool.run(8, &|i| assert!(i != 3, "three"))
+        }));
         assert!(caught.is_err());
         let ran = AtomicUsize::new(0);
         pool.run(8, &|_| {

@@ -46,7 +46,13 @@ impl Kernel for Walk<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { block, spans, memory, part: wanted, out } = self;
+        let Self {
+            block,
+            spans,
+            memory,
+            part: wanted,
+            out,
+        } = self;
         let len = block.rows.len() * part_len(block.shape);
         let (total, memory) = memory.split_at_mut(len);
         let (part, weights) = memory.split_at_mut(len);
@@ -83,8 +89,11 @@ impl Kernel for Merge<'_> {
 struct Head<E> {
     k: *const E,
     v: *const E,
-    /// What will be wanted next: the following page's keys.
-    next: *const E,
+    /// What is fetched ahead while the keys are walked: the values, unless the
+    /// page is the last and may be nearly empty; and while the values are
+    /// walked: the following page's keys.
+    during_k: *const E,
+    during_v: *const E,
     /// Elements per key; and per value, padded.
     dim: usize,
     padded: usize,
@@ -111,7 +120,11 @@ impl Block<'_> {
     #[inline(always)]
     fn seen(&self, row: usize, page: usize) -> Seen {
         let position = self.position(row);
-        let from = self.shape.first_seen(position).saturating_sub(page).min(PAGE);
+        let from = self
+            .shape
+            .first_seen(position)
+            .saturating_sub(page)
+            .min(PAGE);
         let to = (position + 1).saturating_sub(page).min(PAGE);
         Seen { from, to }
     }
@@ -132,7 +145,10 @@ impl Block<'_> {
             row.fill(0.0);
             row[..LANES].fill(f32::NEG_INFINITY);
         }
-        let first = self.shape.first_seen(self.position(self.rows.start)).max(span * SPAN);
+        let first = self
+            .shape
+            .first_seen(self.position(self.rows.start))
+            .max(span * SPAN);
         let last = self.position(self.rows.end - 1).min((span + 1) * SPAN - 1);
         for page in first / PAGE..last / PAGE + 1 {
             let page_start = page * PAGE;
@@ -140,11 +156,19 @@ impl Block<'_> {
             let next = self.segment.pages.get(page + 1);
             match self.segment.pages[page] {
                 PageRef::F32(data) => {
-                    let next = if let Some(PageRef::F32(next)) = next { next } else { data };
+                    let next = if let Some(PageRef::F32(next)) = next {
+                        Some(*next)
+                    } else {
+                        None
+                    };
                     self.page(s, page_start, self.head(data, next), part, weights);
                 }
                 PageRef::Bf16(data) => {
-                    let next = if let Some(PageRef::Bf16(next)) = next { next } else { data };
+                    let next = if let Some(PageRef::Bf16(next)) = next {
+                        Some(*next)
+                    } else {
+                        None
+                    };
                     self.page(s, page_start, self.head(data, next), part, weights);
                 }
             }
@@ -153,13 +177,25 @@ impl Block<'_> {
 
     /// This block's head in a page.
     #[inline(always)]
-    fn head<E>(&self, page: &[E], next: &[E]) -> Head<E> {
+    fn head<E>(&self, page: &[E], next: Option<&[E]>) -> Head<E> {
         let kv = &self.shape.kv;
         let (dim, padded) = (kv.head_dim, kv.padded());
-        let k = kv.keys(self.head)..kv.keys(self.head) + dim * PAGE;
-        let v = kv.values(self.head)..kv.values(self.head) + padded * PAGE;
-        let next = next[k.clone()].as_ptr();
-        Head { k: page[k].as_ptr(), v: page[v].as_ptr(), next, dim, padded }
+        let keys = kv.keys(self.head)..kv.keys(self.head) + dim * PAGE;
+        let values = kv.values(self.head)..kv.values(self.head) + padded * PAGE;
+        let (k, v) = (page[keys.clone()].as_ptr(), page[values].as_ptr());
+        // Without a next page, what is fetched again is here already.
+        let (during_k, during_v) = match next {
+            Some(next) => (v, next[keys].as_ptr()),
+            None => (k, v),
+        };
+        Head {
+            k,
+            v,
+            during_k,
+            during_v,
+            dim,
+            padded,
+        }
     }
 
     /// All rows that see something of the page beginning at position `start`.
@@ -307,7 +343,15 @@ impl Block<'_> {
             } else {
                 let seen = self.seen(rows.start + row, start);
                 let before = seen.from..seen.to.min(from);
-                (row, 1, if step < count { before } else { to.max(seen.from)..seen.to })
+                (
+                    row,
+                    1,
+                    if step < count {
+                        before
+                    } else {
+                        to.max(seen.from)..seen.to
+                    },
+                )
             };
             // SAFETY: a row of `part` has `padded` elements from `VALUES` on, one
             // of `weights` has `PAGE`, and all slots lie below `PAGE`.
@@ -407,7 +451,7 @@ unsafe fn dots<S: Simd, E: Element, const R: usize, const G: usize>(
         let mut sums = [[s.splat(0.0); G]; R];
         let k = head.k.add(group * head.dim * LANES);
         for d in 0..head.dim {
-            fetch::<S, E, G>(s, head.v, (d * (PAGE / LANES) + group) * LANES);
+            fetch::<S, E, G>(s, head.during_k, (d * (PAGE / LANES) + group) * LANES);
             let mut keys = [s.splat(0.0); G];
             for g in 0..G {
                 keys[g] = E::load(s, k.add((g * head.dim + d) * LANES));
@@ -484,7 +528,7 @@ unsafe fn weigh_columns<S: Simd, E: Element, const R: usize, const C: usize>(
             }
         }
         for slot in slots {
-            fetch::<S, E, C>(s, head.next, slot * head.padded + first * LANES);
+            fetch::<S, E, C>(s, head.during_v, slot * head.padded + first * LANES);
             let mut values = [s.splat(0.0); C];
             for c in 0..C {
                 values[c] = E::load(s, v.add(slot * head.padded + c * LANES));

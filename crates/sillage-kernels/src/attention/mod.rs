@@ -62,7 +62,8 @@ impl AttendShape {
 
     /// The first position that a query at `position` sees.
     fn first_seen(&self, position: usize) -> usize {
-        self.window.map_or(0, |window| (position + 1).saturating_sub(window.max(1)))
+        self.window
+            .map_or(0, |window| (position + 1).saturating_sub(window.max(1)))
     }
 }
 
@@ -102,31 +103,58 @@ pub fn attend(
                 unsafe { parts.slice(at * part_len(shape), len) }
             });
             let spans = spans.clone();
-            cx.isa.dispatch_float(Walk { block, spans, memory, part, out: &out });
+            cx.isa.dispatch_float(Walk {
+                block,
+                spans,
+                memory,
+                part,
+                out: &out,
+            });
         });
     });
-    cx.spread(plan.merges.len(), plan.part_rows * part_len(shape) / 4, &|i| {
-        let (item, spans, at) = &plan.merges[i];
-        let block = block(item);
-        let len = spans.len() * block.rows.len() * part_len(shape);
-        // SAFETY: the parts of one block, which nobody else uses any more.
-        let parts = unsafe { parts.slice(at * part_len(shape), len) };
-        cx.isa.dispatch_float(Merge { block, spans: spans.clone(), parts, out: &out });
-    });
+    cx.spread(
+        plan.merges.len(),
+        plan.part_rows * part_len(shape) / 4,
+        &|i| {
+            let (item, spans, at) = &plan.merges[i];
+            let block = block(item);
+            let len = spans.len() * block.rows.len() * part_len(shape);
+            // SAFETY: the parts of one block, which nobody else uses any more.
+            let parts = unsafe { parts.slice(at * part_len(shape), len) };
+            cx.isa.dispatch_float(Merge {
+                block,
+                spans: spans.clone(),
+                parts,
+                out: &out,
+            });
+        },
+    );
 }
 
 fn check(shape: &AttendShape, q: &[f32], segments: &[AttendSegment<'_>], out: usize) {
     let KvShape { kv_heads, head_dim } = shape.kv;
-    assert!(kv_heads > 0 && shape.heads % kv_heads == 0, "kv heads must divide heads");
+    assert!(
+        kv_heads > 0 && shape.heads.is_multiple_of(kv_heads),
+        "kv heads must divide heads"
+    );
     crate::spread::assert_disjoint(segments.iter().map(|s| &s.tokens));
     for segment in segments.iter().filter(|s| !s.tokens.is_empty()) {
         let end = segment.tokens.end * shape.heads * head_dim;
         assert!(end <= q.len() && end <= out, "rows missing");
         let last = segment.start + segment.tokens.len() - 1;
-        assert!(segment.first_page * PAGE <= shape.first_seen(segment.start), "first page missing");
-        assert!(last / PAGE < segment.first_page + segment.pages.len(), "last page missing");
+        assert!(
+            segment.first_page * PAGE <= shape.first_seen(segment.start),
+            "first page missing"
+        );
+        assert!(
+            last / PAGE < segment.first_page + segment.pages.len(),
+            "last page missing"
+        );
         let len = shape.kv.page_len();
-        assert!(segment.pages.iter().all(|p| p.len() == len), "page of another shape");
+        assert!(
+            segment.pages.iter().all(|p| p.len() == len),
+            "page of another shape"
+        );
     }
 }
 
@@ -175,7 +203,15 @@ impl Plan {
                 plan.cycles += keys * (end - first) * shape.heads * shape.kv.head_dim / 8;
                 for head in 0..shape.kv.kv_heads {
                     let rows = first * shared..end * shared;
-                    plan.push(Item { segment: i, head, rows }, spans.clone(), few);
+                    plan.push(
+                        Item {
+                            segment: i,
+                            head,
+                            rows,
+                        },
+                        spans.clone(),
+                        few,
+                    );
                 }
             }
         }
@@ -187,9 +223,11 @@ impl Plan {
             self.pieces.push((item, spans, None));
             return;
         }
-        self.merges.push((item.clone(), spans.clone(), self.part_rows));
+        self.merges
+            .push((item.clone(), spans.clone(), self.part_rows));
         for span in spans {
-            self.pieces.push((item.clone(), span..span + 1, Some(self.part_rows)));
+            self.pieces
+                .push((item.clone(), span..span + 1, Some(self.part_rows)));
             self.part_rows += item.rows.len();
         }
     }

@@ -89,7 +89,10 @@ fn place<T>(
     let KvShape { kv_heads, head_dim } = *shape;
     assert!(slot < PAGE, "slot past the page");
     assert_eq!(page.len(), shape.page_len(), "page of another shape");
-    assert!(k.len() == kv_heads * head_dim && v.len() == k.len(), "row of another shape");
+    assert!(
+        k.len() == kv_heads * head_dim && v.len() == k.len(),
+        "row of another shape"
+    );
     for head in 0..kv_heads {
         let row = head * head_dim..(head + 1) * head_dim;
         let at = shape.keys(head) + slot / LANES * head_dim * LANES + slot % LANES;

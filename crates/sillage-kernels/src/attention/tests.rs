@@ -29,20 +29,36 @@ impl Cache {
                 write_kv(&shape, PageMut::F32(&mut wide), slot, k, v);
                 write_kv(&shape, PageMut::Bf16(&mut narrow), slot, k, v);
             }
-            if is_bf16 { bf16.push(narrow) } else { f32.push(wide) }
+            if is_bf16 {
+                bf16.push(narrow)
+            } else {
+                f32.push(wide)
+            }
         }
-        Self { shape, f32, bf16, first_page: 0 }
+        Self {
+            shape,
+            f32,
+            bf16,
+            first_page: 0,
+        }
     }
 
     fn pages(&self) -> Vec<PageRef<'_>> {
         let wide = self.f32.iter().map(|p| PageRef::F32(p));
-        let all: Vec<_> = wide.chain(self.bf16.iter().map(|p| PageRef::Bf16(p))).collect();
+        let all: Vec<_> = wide
+            .chain(self.bf16.iter().map(|p| PageRef::Bf16(p)))
+            .collect();
         assert!(all.iter().all(|p| p.len() == self.shape.page_len()));
         all[self.first_page..].to_vec()
     }
 
     fn segment(&self, tokens: Range<usize>, start: usize) -> AttendSegment<'_> {
-        AttendSegment { tokens, start, first_page: self.first_page, pages: self.pages() }
+        AttendSegment {
+            tokens,
+            start,
+            first_page: self.first_page,
+            pages: self.pages(),
+        }
     }
 }
 
@@ -61,7 +77,13 @@ impl Case {
         let kv = KvShape { kv_heads, head_dim };
         let scale = 1.0 / (head_dim as f32).sqrt();
         Self {
-            shape: AttendShape { heads, kv, scale, window: None, softcap: None },
+            shape: AttendShape {
+                heads,
+                kv,
+                scale,
+                window: None,
+                softcap: None,
+            },
             m,
             len,
             q: random(1, m * heads * head_dim, 2.0),
@@ -80,7 +102,13 @@ impl Case {
 
     fn run(&self, cx: &Compute, cache: &Cache) -> Vec<f32> {
         let mut out = vec![0.0; self.q.len()];
-        attend(cx, &self.shape, &self.q, &[cache.segment(0..self.m, self.start())], &mut out);
+        attend(
+            cx,
+            &self.shape,
+            &self.q,
+            &[cache.segment(0..self.m, self.start())],
+            &mut out,
+        );
         out
     }
 
@@ -98,8 +126,9 @@ impl Case {
                 let scores: Vec<f64> = (first..=position)
                     .map(|j| {
                         let q = &self.q[(i * self.shape.heads + h) * head_dim..];
-                        let dot: f64 =
-                            (0..head_dim).map(|d| f64::from(q[d]) * at(&self.k, j, g, d)).sum();
+                        let dot: f64 = (0..head_dim)
+                            .map(|d| f64::from(q[d]) * at(&self.k, j, g, d))
+                            .sum();
                         let score = dot * f64::from(self.shape.scale);
                         self.shape.softcap.map_or(score, |cap| {
                             f64::from(cap) * (score / f64::from(cap)).tanh()
@@ -110,7 +139,10 @@ impl Case {
                 let weights: Vec<f64> = scores.iter().map(|s| (s - top).exp()).collect();
                 let sum: f64 = weights.iter().sum();
                 for d in 0..head_dim {
-                    let v = weights.iter().zip(first..).map(|(w, j)| w * at(&self.v, j, g, d));
+                    let v = weights
+                        .iter()
+                        .zip(first..)
+                        .map(|(w, j)| w * at(&self.v, j, g, d));
                     out.push(v.sum::<f64>() / sum);
                 }
             }
@@ -132,9 +164,12 @@ fn matches_f64_on_every_path() {
         (3, 3, 64, 2, 2200),
     ] {
         let mut case = Case::new(heads, kv_heads, head_dim, m, len);
-        for (window, softcap) in
-            [(None, None), (Some(1), None), (Some(100), None), (Some(1500), Some(3.0))]
-        {
+        for (window, softcap) in [
+            (None, None),
+            (Some(1), None),
+            (Some(100), None),
+            (Some(1500), Some(3.0)),
+        ] {
             (case.shape.window, case.shape.softcap) = (window, softcap);
             let exact = case.exact();
             let cache = case.cache(false);
@@ -150,7 +185,12 @@ fn splits_mates_and_depth_change_nothing() {
     for (m, len) in [(130, 130), (40, 1050), (75, 2100)] {
         let mut case = Case::new(6, 2, 40, m, len);
         let width = 6 * 40;
-        for (window, is_bf16) in [(None, false), (None, true), (Some(70), false), (Some(1100), false)] {
+        for (window, is_bf16) in [
+            (None, false),
+            (None, true),
+            (Some(70), false),
+            (Some(1100), false),
+        ] {
             case.shape.window = window;
             let cache = case.cache(is_bf16);
             let whole = case.run(&Compute::new(1), &cache);
@@ -159,13 +199,27 @@ fn splits_mates_and_depth_change_nothing() {
                 // One by one, seeing no later keys and no pages before the window.
                 for i in (0..m).step_by(if cx.pool.threads() == 1 { 1 } else { 11 }) {
                     let len = (start + i + 1) * 80;
-                    let mut early =
-                        Cache::new(case.shape.kv, is_bf16, &case.k[..len], &case.v[..len], f32::NAN);
+                    let mut early = Cache::new(
+                        case.shape.kv,
+                        is_bf16,
+                        &case.k[..len],
+                        &case.v[..len],
+                        f32::NAN,
+                    );
                     early.first_page = case.shape.first_seen(start + i) / PAGE;
                     let mut out = vec![0.0; width];
                     let q = &case.q[i * width..][..width];
-                    attend(&cx, &case.shape, q, &[early.segment(0..1, start + i)], &mut out);
-                    assert!(bits(&out) == bits(&whole[i * width..][..width]), "query {i}");
+                    attend(
+                        &cx,
+                        &case.shape,
+                        q,
+                        &[early.segment(0..1, start + i)],
+                        &mut out,
+                    );
+                    assert!(
+                        bits(&out) == bits(&whole[i * width..][..width]),
+                        "query {i}"
+                    );
                 }
                 // In ragged pieces, in one call.
                 let mut out = vec![0.0; whole.len()];

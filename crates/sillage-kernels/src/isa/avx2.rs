@@ -145,7 +145,9 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn round(self, v: F) -> F {
         // SAFETY: token.
-        v.map(|v| unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v) })
+        v.map(|v| unsafe {
+            _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v)
+        })
     }
     #[inline(always)]
     fn select_gt(self, a: F, b: F, yes: F, no: F) -> F {
@@ -226,7 +228,10 @@ impl Simd for Avx2 {
     unsafe fn load_bytes(self, from: *const u8) -> I {
         // SAFETY: token; pointer by the caller.
         unsafe {
-            [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(32).cast())]
+            [
+                _mm256_loadu_si256(from.cast()),
+                _mm256_loadu_si256(from.add(32).cast()),
+            ]
         }
     }
     #[inline(always)]
@@ -315,5 +320,10 @@ impl Simd for Avx2 {
     fn prefetch(self, at: *const u8) {
         // SAFETY: a prefetch never faults, whatever the address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+    #[inline(always)]
+    fn prefetch_far(self, at: *const u8) {
+        // SAFETY: a prefetch never faults, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
 }

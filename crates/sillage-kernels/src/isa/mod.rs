@@ -228,6 +228,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
     fn abs(self, v: Self::F) -> Self::F;
     /// Nearest integer, ties to even.
+    #[allow(dead_code, reason = "belongs to the set")]
     fn round(self, v: Self::F) -> Self::F;
     /// Lane by lane `if a > b { yes } else { no }` (false for NaN).
     fn select_gt(self, a: Self::F, b: Self::F, yes: Self::F, no: Self::F) -> Self::F;
@@ -250,14 +251,18 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// The largest lane.
     #[inline(always)]
     fn largest(self, v: Self::F) -> f32 {
-        self.to_array(v).into_iter().fold(f32::NEG_INFINITY, f32::max)
+        self.to_array(v)
+            .into_iter()
+            .fold(f32::NEG_INFINITY, f32::max)
     }
 
     /// The largest lane.
     #[inline(always)]
     fn largest_int(self, v: Self::I) -> i32 {
         let lanes = self.to_array(self.from_bits(v));
-        lanes.into_iter().fold(i32::MIN, |most, lane| most.max(lane.to_bits() as i32))
+        lanes
+            .into_iter()
+            .fold(i32::MIN, |most, lane| most.max(lane.to_bits() as i32))
     }
 
     fn int(self, value: i32) -> Self::I;
@@ -265,12 +270,20 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn to_int(self, v: Self::F) -> Self::I;
     fn to_float(self, v: Self::I) -> Self::F;
     fn bits(self, v: Self::F) -> Self::I;
+    #[allow(
+        clippy::wrong_self_convention,
+        reason = "self is the proof, not the value"
+    )]
     fn from_bits(self, v: Self::I) -> Self::F;
     fn int_add(self, a: Self::I, b: Self::I) -> Self::I;
+    #[allow(dead_code, reason = "belongs to the set")]
     fn int_sub(self, a: Self::I, b: Self::I) -> Self::I;
     #[inline(always)]
     fn max_int(self, a: Self::I, b: Self::I) -> Self::I {
-        let (a, b) = (self.to_array(self.from_bits(a)), self.to_array(self.from_bits(b)));
+        let (a, b) = (
+            self.to_array(self.from_bits(a)),
+            self.to_array(self.from_bits(b)),
+        );
         let lanes: [i32; LANES] =
             std::array::from_fn(|i| (a[i].to_bits() as i32).max(b[i].to_bits() as i32));
         // SAFETY: the array has sixteen lanes of 32 bits.
@@ -290,7 +303,9 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Sixteen bytes must be writable at `to`.
     #[inline(always)]
     unsafe fn store_bytes(self, to: *mut u8, v: Self::I) {
-        let bytes = self.to_array(self.from_bits(v)).map(|lane| lane.to_bits() as u8);
+        let bytes = self
+            .to_array(self.from_bits(v))
+            .map(|lane| lane.to_bits() as u8);
         // SAFETY: by the caller.
         unsafe { to.cast::<[u8; LANES]>().write_unaligned(bytes) };
     }
@@ -320,8 +335,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         unsafe {
             let low: [u8; 64] = std::mem::transmute_copy(&low);
             let high: [u8; 64] = std::mem::transmute_copy(&high);
-            let joined: [u8; 64] =
-                std::array::from_fn(|i| low[i] | (high[i] >> (2 * P) & 3) << 4);
+            let joined: [u8; 64] = std::array::from_fn(|i| low[i] | (high[i] >> (2 * P) & 3) << 4);
             std::mem::transmute_copy(&joined)
         }
     }
@@ -340,6 +354,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Hints that the cache line at `at` is wanted soon.
     #[inline(always)]
     fn prefetch(self, at: *const u8) {
+        let _ = at;
+    }
+    /// Hints that the cache line at `at` is wanted later: into the L2 cache.
+    #[inline(always)]
+    fn prefetch_far(self, at: *const u8) {
         let _ = at;
     }
 }

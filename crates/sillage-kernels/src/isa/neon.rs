@@ -66,10 +66,22 @@ macro_rules! four {
         // the callers of the `unsafe fn`s this stands in.
         unsafe {
             [
-                { const $i: usize = 0; $value },
-                { const $i: usize = 1; $value },
-                { const $i: usize = 2; $value },
-                { const $i: usize = 3; $value },
+                {
+                    const $i: usize = 0;
+                    $value
+                },
+                {
+                    const $i: usize = 1;
+                    $value
+                },
+                {
+                    const $i: usize = 2;
+                    $value
+                },
+                {
+                    const $i: usize = 3;
+                    $value
+                },
             ]
         }
     }};

@@ -103,9 +103,20 @@ fn all_paths_agree_bit_for_bit() {
         let b: [f32; LANES] = std::array::from_fn(|_| float());
         let bytes: [u8; 64] = std::array::from_fn(|i| (seed as usize * 37 + i * 101) as u8);
         let x = numbers(seed + 1000).next().unwrap_or(0) as i32;
-        let expected = Probe { a: &a, b: &b, bytes: &bytes, x }.run(Scalar);
+        let expected = Probe {
+            a: &a,
+            b: &b,
+            bytes: &bytes,
+            x,
+        }
+        .run(Scalar);
         for isa in Isa::available() {
-            let found = isa.dispatch(Probe { a: &a, b: &b, bytes: &bytes, x });
+            let found = isa.dispatch(Probe {
+                a: &a,
+                b: &b,
+                bytes: &bytes,
+                x,
+            });
             assert_eq!(found, expected, "{} differs from scalar", isa.name());
         }
     }

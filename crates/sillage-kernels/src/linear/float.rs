@@ -132,10 +132,12 @@ impl<W: FloatWeights, const T: usize> Kernel for FloatTile<'_, W, T> {
                 s,
                 extent,
                 #[inline(always)]
-                |mut sums, weights, x| {
+                |mut sums, weights, x, cold| {
                     let (mut w, mut x) = (weights.as_ptr(), x.as_ptr());
                     for _ in 0..blocks {
-                        prefetch::<S, T>(s, w, LANES / W::COLS * W::STEP);
+                        if cold {
+                            prefetch(s, w, LANES / W::COLS * W::STEP);
+                        }
                         for _ in 0..LANES / W::COLS {
                             for column in 0..W::COLS {
                                 multiply::<S, T>(s, &mut sums, W::load(s, w, column), x);

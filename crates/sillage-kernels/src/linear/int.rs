@@ -304,7 +304,7 @@ impl<const K: Kind, const T: usize> Kernel for IntKernel<'_, K, T> {
                 s,
                 extent,
                 #[inline(always)]
-                |mut sums, weights, x| {
+                |mut sums, weights, x, cold| {
                     let (mut w, mut x) = (weights.as_ptr(), x.as_ptr());
                     let none = [s.splat(0.0); 2];
                     let mut factors = Factors {
@@ -312,10 +312,15 @@ impl<const K: Kind, const T: usize> Kernel for IntKernel<'_, K, T> {
                         min: none,
                     };
                     for b in 0..blocks {
-                        prefetch::<S, T>(s, w, layout.step);
                         if layout.supers > 0 && b % SUPER_STEPS == 0 {
                             factors = Factors::load::<K>(s, w);
+                            if cold {
+                                prefetch(s, w, layout.supers);
+                            }
                             w = w.add(layout.supers);
+                        }
+                        if cold {
+                            prefetch(s, w, layout.step);
                         }
                         step::<S, K, T>(s, &mut sums, w, IntTile(x), factors);
                         w = w.add(layout.step);

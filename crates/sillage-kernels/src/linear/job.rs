@@ -16,7 +16,7 @@ use std::ops::Range;
 /// Bytes of weights in a piece of work when they are read for few tokens: some
 /// microseconds, long enough to make claiming it free and short enough to even
 /// out the threads.
-const PIECE_BYTES: usize = 48 << 10;
+const PIECE_BYTES: usize = 128 << 10;
 /// Bytes of activations that one piece goes over: they stay in the L2 cache.
 const CHUNK_BYTES: usize = 1 << 20;
 /// Up to so many tokens, panels are read as they are stored; above, widening
@@ -133,7 +133,7 @@ impl<'a> Job<'a> {
         let group = if tokens > x.largest {
             1
         } else {
-            let even = panels.div_ceil(8 * threads);
+            let even = panels.div_ceil(6 * threads);
             (PIECE_BYTES / weight.panel_bytes()).clamp(1, even)
         };
         let output = Output {
@@ -182,8 +182,10 @@ impl<'a> Job<'a> {
         let weights = &self.weight.data()[panels.start * self.weight.panel_bytes()..];
         let cols = 0..self.weight.cols();
         let partial = Shards::new(&mut []);
+        let first = tokens.start;
         for run in tiles(tokens, self.x.largest) {
             let job = TileJob {
+                cold: run.start == first,
                 x: self.x.at(run.start),
                 start: run.start,
                 count: run.count,
@@ -244,6 +246,7 @@ impl<'a> Job<'a> {
             panels,
             columns,
             cols: self.weight.cols(),
+            cold: false,
             x: &[],
             start: 0,
             count: 0,

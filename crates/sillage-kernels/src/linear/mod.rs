@@ -60,10 +60,11 @@ thread_local! {
 /// Multiplies `m` tokens `x` (`[m, cols]`, contiguous) with every weight of
 /// `products`.
 ///
-/// Sums run in f32; 16-bit weights are widened. Quantised weights meet activations quantised to 8 bits in
-/// blocks of 32 (`d = largest / 127`, halves rounded away from zero, as ggml's
-/// `q8_0`); products within a block are exact integers. A NaN or infinity in a
-/// token makes that token's outputs NaN or infinite and no other's.
+/// Sums run in f32; 16-bit weights are widened. Quantised weights meet
+/// activations quantised to 8 bits in blocks of 32 (`d = largest / 127`, halves
+/// rounded away from zero, as ggml's `q8_0`); products within a block are exact
+/// integers. A NaN or infinity in a token makes that token's outputs
+/// NaN or infinite and no other's.
 ///
 /// # Panics
 /// If the weights differ in their columns, or `x` or a `y` is too short.

@@ -79,7 +79,10 @@ fn jobs(segments: &mut [ScanSegment<'_>], len: usize, rows: usize) -> Vec<Job> {
                 StateMut::F32(state) => JobState::F32(Shards::new(state)),
                 StateMut::Bf16(state) => JobState::Bf16(Shards::new(state)),
             };
-            Job { tokens: segment.tokens.clone(), state }
+            Job {
+                tokens: segment.tokens.clone(),
+                state,
+            }
         })
         .collect()
 }

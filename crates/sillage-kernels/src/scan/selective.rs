@@ -64,14 +64,33 @@ pub fn selective_scan(
     let SelectiveShape { d_inner, d_state } = *shape;
     let rows = segments.iter().map(|s| s.tokens.end).max().unwrap_or(0);
     let bc_len = rows.saturating_sub(1) * bc_stride + if rows > 0 { d_state } else { 0 };
-    assert!(b.len() >= bc_len && c.len() >= bc_len, "rows of B or C missing");
-    assert!(x.len().min(dt.len()).min(y.len()) >= rows * d_inner, "rows missing");
-    assert!(a.len() == d_state * d_inner && d.len() == d_inner, "decay or skip of odd shape");
+    assert!(
+        b.len() >= bc_len && c.len() >= bc_len,
+        "rows of B or C missing"
+    );
+    assert!(
+        x.len().min(dt.len()).min(y.len()) >= rows * d_inner,
+        "rows missing"
+    );
+    assert!(
+        a.len() == d_state * d_inner && d.len() == d_inner,
+        "decay or skip of odd shape"
+    );
     let jobs = super::jobs(segments, shape.state_len(), rows);
     let chunks = shape.tiles().div_ceil(PIECE);
     let tokens: usize = jobs.iter().map(|job| job.tokens.len()).sum();
     let cycles = tokens * shape.state_len() / 2;
-    let inputs = Inputs { shape, x, dt, a, b, c, bc_stride, d, y: Shards::new(y) };
+    let inputs = Inputs {
+        shape,
+        x,
+        dt,
+        a,
+        b,
+        c,
+        bc_stride,
+        d,
+        y: Shards::new(y),
+    };
     cx.spread(jobs.len() * chunks, cycles, &|i| {
         let Job { tokens, state } = &jobs[i / chunks];
         let first = i % chunks * PIECE;
@@ -80,15 +99,28 @@ pub fn selective_scan(
         let (start, len) = (tiles.start * len, tiles.len() * len);
         scratch::with((3 * CHUNK + d_state) * LANES, |memory| {
             let (inputs, tiles, tokens) = (&inputs, tiles.clone(), tokens.clone());
-            // SAFETY: every tile of every segment belongs to one piece.
             match state {
                 JobState::F32(state) => {
+                    // SAFETY: every tile of every segment belongs to one piece.
                     let state = unsafe { state.slice(start, len) };
-                    cx.isa.dispatch_float(Piece { inputs, tiles, tokens, state, memory });
+                    cx.isa.dispatch_float(Piece {
+                        inputs,
+                        tiles,
+                        tokens,
+                        state,
+                        memory,
+                    });
                 }
                 JobState::Bf16(state) => {
+                    // SAFETY: as above.
                     let state = unsafe { state.slice(start, len) };
-                    cx.isa.dispatch_float(Piece { inputs, tiles, tokens, state, memory });
+                    cx.isa.dispatch_float(Piece {
+                        inputs,
+                        tiles,
+                        tokens,
+                        state,
+                        memory,
+                    });
                 }
             }
         });
@@ -121,7 +153,13 @@ impl<E: Element> Kernel for Piece<'_, E> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { inputs, tiles, tokens, state, memory } = self;
+        let Self {
+            inputs,
+            tiles,
+            tokens,
+            state,
+            memory,
+        } = self;
         let d_state = inputs.shape.d_state;
         for (i, tile) in tiles.enumerate() {
             let state = &mut state[i * d_state * LANES..][..d_state * LANES];
@@ -176,14 +214,20 @@ impl Inputs<'_> {
         // SAFETY: the scratch was filled above for every step and row; B and C
         // reach to the last row (checked on entry); the state has `d_state` rows.
         unsafe {
-            in_tiles!(s, 0, d_state, |first, W| walk.rows::<S, E, W>(s, state, first));
+            in_tiles!(s, 0, d_state, |first, W| walk
+                .rows::<S, E, W>(s, state, first));
         }
         let d = read(s, &self.d[column..][..width], 0);
         for (i, t) in chunk.enumerate() {
             let x = read(s, &self.x[t * d_inner + column..][..width], 0);
             let v = s.fma(d, x, read(s, y, i * LANES));
             // SAFETY: these columns of these rows belong to this piece.
-            write(s, unsafe { self.y.slice(t * d_inner + column, width) }, 0, v);
+            write(
+                s,
+                unsafe { self.y.slice(t * d_inner + column, width) },
+                0,
+                v,
+            );
         }
     }
 }

@@ -76,38 +76,83 @@ pub fn ssd(
     segments: &mut [ScanSegment<'_>],
     y: &mut [f32],
 ) {
-    let SsdShape { heads, headdim, groups, .. } = *shape;
-    assert!(groups > 0 && heads % groups == 0, "groups must divide heads");
+    let SsdShape {
+        heads,
+        headdim,
+        groups,
+        ..
+    } = *shape;
+    assert!(
+        groups > 0 && heads.is_multiple_of(groups),
+        "groups must divide heads"
+    );
     let rows = xbc.len() / shape.columns().max(1);
-    assert!(dt.len() >= rows * heads && y.len() >= rows * heads * headdim, "rows missing");
+    assert!(
+        dt.len() >= rows * heads && y.len() >= rows * heads * headdim,
+        "rows missing"
+    );
     assert!(a.len() == heads, "one decay per head");
-    assert!(d.is_none_or(|d| d.len() == heads || d.len() == heads * headdim), "skip of odd shape");
+    assert!(
+        d.is_none_or(|d| d.len() == heads || d.len() == heads * headdim),
+        "skip of odd shape"
+    );
     let jobs = super::jobs(segments, shape.state_len(), rows);
     let mut pieces = Vec::new();
     for (i, job) in jobs.iter().enumerate() {
-        let whole = if job.tokens.len() < CHUNK { PIECE / shape.head_len().max(1) } else { 1 };
+        let whole = if job.tokens.len() < CHUNK {
+            PIECE / shape.head_len().max(1)
+        } else {
+            1
+        };
         let count = whole.max(1);
-        pieces.extend((0..heads).step_by(count).map(|h| (i, h..heads.min(h + count))));
+        pieces.extend(
+            (0..heads)
+                .step_by(count)
+                .map(|h| (i, h..heads.min(h + count))),
+        );
     }
     let tokens: usize = jobs.iter().map(|job| job.tokens.len()).sum();
     let cycles = tokens * shape.state_len() / 8;
-    let inputs = Inputs { shape, xbc, dt, a, d, y: Shards::new(y) };
+    let inputs = Inputs {
+        shape,
+        xbc,
+        dt,
+        a,
+        d,
+        y: Shards::new(y),
+    };
     cx.spread(pieces.len(), cycles, &|i| {
         let (job, heads) = &pieces[i];
         let Job { tokens, state } = &jobs[*job];
-        let (start, len) = (heads.start * shape.head_len(), heads.len() * shape.head_len());
+        let (start, len) = (
+            heads.start * shape.head_len(),
+            heads.len() * shape.head_len(),
+        );
         scratch::with(Scratch::len(shape, tokens.len()), |memory| {
             let scratch = Scratch::new(shape, tokens.len(), memory);
             let (inputs, heads, tokens) = (&inputs, heads.clone(), tokens.clone());
-            // SAFETY: every head of every segment belongs to one piece.
             match state {
                 JobState::F32(state) => {
+                    // SAFETY: every head of every segment belongs to one piece.
                     let state = unsafe { state.slice(start, len) };
-                    cx.isa.dispatch_float(Piece { inputs, heads, tokens, state, scratch });
+                    cx.isa.dispatch_float(Piece {
+                        inputs,
+                        heads,
+                        tokens,
+                        state,
+                        scratch,
+                    });
                 }
                 JobState::Bf16(state) => {
+                    // SAFETY: as above.
                     let state = unsafe { state.slice(start, len) };
-                    cx.isa.dispatch_float(Piece { inputs, heads, tokens, state, scratch });
+                    cx.isa.dispatch_float(Piece {
+                        inputs,
+                        heads,
+                        tokens,
+                        state,
+                        scratch,
+                    });
                 }
             }
         });
@@ -142,7 +187,14 @@ impl<'a> Scratch<'a> {
     fn sizes(shape: &SsdShape, tokens: usize) -> [usize; 6] {
         let steps = tokens.min(CHUNK).next_multiple_of(LANES);
         let bc = steps * 2 * shape.d_state.next_multiple_of(LANES);
-        [steps, steps, shape.tiles() * steps * LANES, steps * LANES, steps * LANES, bc]
+        [
+            steps,
+            steps,
+            shape.tiles() * steps * LANES,
+            steps * LANES,
+            steps * LANES,
+            bc,
+        ]
     }
 
     fn len(shape: &SsdShape, tokens: usize) -> usize {
@@ -155,7 +207,14 @@ impl<'a> Scratch<'a> {
             memory = rest;
             part
         });
-        Self { decay, dt, dtx, y, chain, bc }
+        Self {
+            decay,
+            dt,
+            dtx,
+            y,
+            chain,
+            bc,
+        }
     }
 }
 
@@ -216,7 +275,12 @@ impl<E: Element> Piece<'_, E> {
         if steps < PACK_FROM {
             let row = &self.inputs.xbc[chunk.start * columns..chunk.end * columns];
             let (b, c) = (row[first..].as_ptr(), row[first + size..].as_ptr());
-            return Bc { b, c, step: columns, block: LANES };
+            return Bc {
+                b,
+                c,
+                step: columns,
+                block: LANES,
+            };
         }
         let block = steps * 2 * LANES;
         if !packed {
@@ -232,13 +296,20 @@ impl<E: Element> Piece<'_, E> {
             }
         }
         let b = self.scratch.bc.as_ptr();
-        Bc { b, c: b.wrapping_add(LANES), step: 2 * LANES, block }
+        Bc {
+            b,
+            c: b.wrapping_add(LANES),
+            step: 2 * LANES,
+            block,
+        }
     }
 
     /// Fills in a head's decays and dt * x.
     #[inline(always)]
     fn steps<S: Simd>(&mut self, s: S, chunk: &Range<usize>, h: usize) {
-        let Inputs { shape, xbc, dt, a, .. } = *self.inputs;
+        let Inputs {
+            shape, xbc, dt, a, ..
+        } = *self.inputs;
         let steps = chunk.len();
         for (i, t) in chunk.clone().enumerate() {
             self.scratch.dt[i] = dt[t * shape.heads + h];
@@ -269,7 +340,13 @@ impl<E: Element> Piece<'_, E> {
         at: usize,
         bc: Bc,
     ) {
-        let Inputs { shape, xbc, d, ref y, .. } = *self.inputs;
+        let Inputs {
+            shape,
+            xbc,
+            d,
+            ref y,
+            ..
+        } = *self.inputs;
         let steps = chunk.len();
         let len = shape.d_state * LANES;
         let state = &mut self.state[at + tile * len..][..len];
@@ -353,7 +430,14 @@ impl Walk {
         state: *mut E,
         first: usize,
     ) {
-        let Self { steps, decay, dtx, bc, y, chain } = self;
+        let Self {
+            steps,
+            decay,
+            dtx,
+            bc,
+            y,
+            chain,
+        } = self;
         let offset = first / LANES * bc.block + first % LANES;
         // SAFETY: by the caller of `all`.
         unsafe {
@@ -369,7 +453,11 @@ impl Walk {
             for t in 0..steps {
                 let keep = s.splat(*decay.add(t));
                 let x = s.load(dtx.add(t * LANES));
-                let mut sum = if WHOLE { s.splat(0.0) } else { s.load(chain.add(t * LANES)) };
+                let mut sum = if WHOLE {
+                    s.splat(0.0)
+                } else {
+                    s.load(chain.add(t * LANES))
+                };
                 for i in 0..W {
                     let new = s.mul(x, s.splat(*b.add(i)));
                     let now = s.fma(E::value(s, h[i]), keep, new);

@@ -43,7 +43,7 @@ impl State {
     fn bf16_at(i: usize, d_state: usize) -> usize {
         let (row, lane) = (i / LANES, i % LANES);
         let n = row % d_state;
-        if n == d_state - 1 && n % 2 == 0 {
+        if n == d_state - 1 && n.is_multiple_of(2) {
             return i;
         }
         (row - n % 2) * LANES + 2 * lane + n % 2
@@ -66,7 +66,10 @@ trait Case {
         let mut state = State::new(bf16, self.state(), self.d_state());
         let mut start = 0;
         for &end in ends {
-            let mut segments = [ScanSegment { tokens: start..end, state: state.as_mut() }];
+            let mut segments = [ScanSegment {
+                tokens: start..end,
+                state: state.as_mut(),
+            }];
             self.call(cx, &mut segments, &mut y);
             start = end;
         }
@@ -87,12 +90,18 @@ struct Ssd {
 
 impl Ssd {
     fn new(heads: usize, headdim: usize, d_state: usize, groups: usize, m: usize) -> Self {
-        let shape = SsdShape { heads, headdim, d_state, groups };
+        let shape = SsdShape {
+            heads,
+            headdim,
+            d_state,
+            groups,
+        };
         let d_len = [0, heads, heads * headdim][d_state % 3];
         let mut state = random(5, shape.state_len(), 1.0);
         // Padding lanes start at zero, as a fresh state does.
         for (i, v) in state.iter_mut().enumerate() {
-            if i / (LANES * d_state) % shape.headdim.div_ceil(LANES) * LANES + i % LANES >= headdim {
+            if i / (LANES * d_state) % shape.headdim.div_ceil(LANES) * LANES + i % LANES >= headdim
+            {
                 *v = 0.0;
             }
         }
@@ -122,10 +131,24 @@ impl Case for Ssd {
         self.shape.d_state
     }
     fn call(&self, cx: &Compute, segments: &mut [ScanSegment<'_>], y: &mut [f32]) {
-        ssd(cx, &self.shape, &self.xbc, &self.dt, &self.a, self.d.as_deref(), segments, y);
+        ssd(
+            cx,
+            &self.shape,
+            &self.xbc,
+            &self.dt,
+            &self.a,
+            self.d.as_deref(),
+            segments,
+            y,
+        );
     }
     fn exact(&self) -> Vec<f64> {
-        let SsdShape { heads, headdim, d_state, groups } = self.shape;
+        let SsdShape {
+            heads,
+            headdim,
+            d_state,
+            groups,
+        } = self.shape;
         let inner = heads * headdim;
         let stride = inner + 2 * groups * d_state;
         let xbc = |t: usize, i: usize| f64::from(self.xbc[t * stride + i]);
@@ -136,11 +159,16 @@ impl Case for Ssd {
                 let (dt, x) = (f64::from(self.dt[t * heads + h]), xbc(t, h * headdim + p));
                 let b = inner + h / (heads / groups) * d_state;
                 let mut sum = self.d.as_ref().map_or(0.0, |d| {
-                    f64::from(if d.len() == heads { d[h] } else { d[h * headdim + p] }) * x
+                    f64::from(if d.len() == heads {
+                        d[h]
+                    } else {
+                        d[h * headdim + p]
+                    }) * x
                 });
                 for n in 0..d_state {
                     let at = ((h * headdim.div_ceil(16) + p / 16) * d_state + n) * 16 + p % 16;
-                    state[at] = state[at] * (dt * f64::from(self.a[h])).exp() + dt * x * xbc(t, b + n);
+                    state[at] =
+                        state[at] * (dt * f64::from(self.a[h])).exp() + dt * x * xbc(t, b + n);
                     sum += state[at] * xbc(t, b + groups * d_state + n);
                 }
                 y.push(sum);
@@ -176,7 +204,10 @@ impl Selective {
             m,
             x: random(1, m * d_inner, 1.0),
             dt: random(2, m * d_inner, 2.0).iter().map(softplus).collect(),
-            a: random(3, d_inner * d_state, 1.0).iter().map(|v| -v.exp()).collect(),
+            a: random(3, d_inner * d_state, 1.0)
+                .iter()
+                .map(|v| -v.exp())
+                .collect(),
             bc: random(4, m * (5 + 2 * d_state), 1.0),
             d: random(6, d_inner, 1.0),
             state,
@@ -200,7 +231,9 @@ impl Case for Selective {
     fn call(&self, cx: &Compute, segments: &mut [ScanSegment<'_>], y: &mut [f32]) {
         let n = self.shape.d_state;
         let (b, c, stride) = (&self.bc[5..], &self.bc[5 + n..], 5 + 2 * n);
-        let Self { shape, x, dt, a, d, .. } = self;
+        let Self {
+            shape, x, dt, a, d, ..
+        } = self;
         selective_scan(cx, shape, x, dt, a, b, c, stride, d, segments, y);
     }
     fn exact(&self) -> Vec<f64> {
@@ -210,8 +243,10 @@ impl Case for Selective {
         for t in 0..self.m {
             let bc = |i: usize| f64::from(self.bc[t * (5 + 2 * d_state) + 5 + i]);
             for i in 0..d_inner {
-                let (dt, x) =
-                    (f64::from(self.dt[t * d_inner + i]), f64::from(self.x[t * d_inner + i]));
+                let (dt, x) = (
+                    f64::from(self.dt[t * d_inner + i]),
+                    f64::from(self.x[t * d_inner + i]),
+                );
                 let mut sum = f64::from(self.d[i]) * x;
                 for n in 0..d_state {
                     let at = (i / 16 * d_state + n) * 16 + i % 16;
@@ -279,7 +314,10 @@ fn mates_change_nothing() {
             let mut alone = vec![0.0; m * case.width()];
             let mut expected: Vec<State> = parts.iter().map(|_| fresh()).collect();
             for (tokens, state) in parts.iter().zip(&mut expected) {
-                let mut one = [ScanSegment { tokens: tokens.clone(), state: state.as_mut() }];
+                let mut one = [ScanSegment {
+                    tokens: tokens.clone(),
+                    state: state.as_mut(),
+                }];
                 case.call(&cx, &mut one, &mut alone);
             }
             let mut together = vec![0.0; m * case.width()];
@@ -287,7 +325,10 @@ fn mates_change_nothing() {
             let mut segments: Vec<_> = parts
                 .iter()
                 .zip(&mut states)
-                .map(|(tokens, state)| ScanSegment { tokens: tokens.clone(), state: state.as_mut() })
+                .map(|(tokens, state)| ScanSegment {
+                    tokens: tokens.clone(),
+                    state: state.as_mut(),
+                })
                 .collect();
             case.call(&cx, &mut segments, &mut together);
             assert!(bits(&together) == bits(&alone));
@@ -320,8 +361,14 @@ fn shared_rows_are_refused() {
     let case = Selective::new(16, 4, 3);
     let (mut a, mut b) = (case.state.clone(), case.state.clone());
     let mut segments = [
-        ScanSegment { tokens: 0..2, state: StateMut::F32(&mut a) },
-        ScanSegment { tokens: 1..3, state: StateMut::F32(&mut b) },
+        ScanSegment {
+            tokens: 0..2,
+            state: StateMut::F32(&mut a),
+        },
+        ScanSegment {
+            tokens: 1..3,
+            state: StateMut::F32(&mut b),
+        },
     ];
-    case.call(&Compute::new(1), &mut segments, &mut vec![0.0; 48]);
+    case.call(&Compute::new(1), &mut segments, &mut [0.0; 48]);
 }
