@@ -327,6 +327,11 @@ fn mistakes_get_an_answer_that_helps() {
     assert!(fail(&mut run(&model, &["--prompt", ""])).contains("prompt is empty"));
     assert!(fail(&mut run(&model, &["--prompt", "a", "--top-p", "2"])).contains("top-p"));
     assert!(fail(&mut run(&model, &["--prompt", "a", "--threads", "0"])).contains("--threads"));
+    let said = fail(&mut run(
+        &model,
+        &["--prompt", "a", "--state-budget", "1kB"],
+    ));
+    assert!(said.contains("state budget"), "{said}");
     let mut child = run(&model, &[])
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())

@@ -95,8 +95,7 @@ pub enum Reason {
     Length,
     /// It was cancelled.
     Cancelled,
-    /// Something failed; the session's last good state is lost only if the
-    /// error says so.
+    /// Something failed; the state is what it was before.
     Failed(StepError),
 }
 
@@ -107,7 +106,7 @@ pub struct Finished {
     pub reason: Reason,
     /// The state, with all known tokens noted in it. The last token written is
     /// known but not yet read: the state's position is one less than the tokens.
-    /// `None` if the session never began or its state was lost.
+    /// `None` if the session never began.
     pub state: Option<Snapshot>,
     /// Prompt tokens that did not have to be read, thanks to a stored state.
     pub reused: usize,
@@ -525,10 +524,10 @@ impl<M: Steps> Scheduler<M> {
         }
     }
 
+    /// Ends the sessions of a step that the model refused; it touched no state.
     fn fail(&mut self, shares: &[usize], error: &str) {
         for i in (0..shares.len()).rev().filter(|&i| shares[i] > 0) {
-            let mut job = self.running.remove(i);
-            job.state = None;
+            let job = self.running.remove(i);
             job.finish(Reason::Failed(StepError::Forward(error.to_owned())));
         }
     }

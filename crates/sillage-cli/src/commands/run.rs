@@ -54,6 +54,9 @@ pub(crate) struct Args {
     /// End the text where this appears (may be repeated)
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
+    /// Most memory the state may grow to, e.g. 2GiB or 500MB [default: 90 % of what is free]
+    #[arg(long, value_name = "BYTES", value_parser = console::parse_bytes)]
+    state_budget: Option<u64>,
     /// Save the state at the end, to go on from later
     #[arg(long, value_name = "FILE")]
     save_state: Option<PathBuf>,
@@ -103,9 +106,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let store = Store::open(Arc::clone(model.layout()), options)?;
     let prefix = PrefixCache::new(Arc::new(store), 0);
-    // One session: whatever memory there is may be its own.
+    // An attention cache that outgrows the memory is better refused than killed.
+    let free = || console::available_bytes().map_or(u64::MAX, |bytes| bytes / 10 * 9);
     let limits = Limits {
-        state_bytes: u64::MAX,
+        state_bytes: args.state_budget.unwrap_or_else(free),
         ..Limits::default()
     };
     let scheduler = Scheduler::new(Arc::clone(&model), Arc::new(cx), limits, Some(prefix));
