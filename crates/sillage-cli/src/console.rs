@@ -94,6 +94,17 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// An error with its causes, each said once: some repeat their cause's words.
+pub(crate) fn explain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 /// Whether the reader of our output went away.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
@@ -164,6 +175,14 @@ mod tests {
         assert!(parse_bytes("-1").is_err() && parse_bytes("3 apples").is_err());
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn causes_are_said_once() {
+        let error = anyhow::anyhow!("the disk is full").context("cannot write x");
+        assert_eq!(explain(&error), "cannot write x: the disk is full");
+        let error = anyhow::anyhow!("byte 7 is odd").context("x: byte 7 is odd");
+        assert_eq!(explain(&error), "x: byte 7 is odd");
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub(crate) enum StateTypeArg {
 
 /// A model ready to run.
 pub(crate) struct Loaded {
+    /// What to call it: its path, or `booklet`.
+    pub(crate) name: String,
     pub(crate) checkpoint: Checkpoint,
     pub(crate) model: Model,
     pub(crate) cx: Compute,
@@ -58,7 +60,12 @@ impl ModelArgs {
         let mut options = LoadOptions::default();
         (options.state, options.kv) = (state, state);
         let model = Model::load(&checkpoint, &options)?;
+        let name = match self.model {
+            Some(_) => checkpoint.name().to_owned(),
+            None => "booklet".to_owned(),
+        };
         Ok(Loaded {
+            name,
             checkpoint,
             model,
             cx,

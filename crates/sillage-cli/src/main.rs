@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         // A reader that has seen enough (`sillage run | head`) is no failure.
         Err(error) if console::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", console::explain(&error));
             ExitCode::FAILURE
         }
     }

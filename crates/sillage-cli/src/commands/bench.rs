@@ -96,7 +96,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     bar.finish_and_clear();
     let report = Report {
-        model: loaded.checkpoint.name().to_owned(),
+        model: loaded.name.clone(),
         isa: loaded.cx.isa.name(),
         threads: loaded.cx.pool.threads(),
         weight_bytes: loaded.model.weight_bytes(),

@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.json {
         let types = |bytes: u64, parameters: u64| json!({"bytes": bytes, "parameters": parameters});
         let report = json!({
-            "model": checkpoint.name(),
+            "model": loaded.name,
             "architecture": model.description().architecture,
             "layers": model.description().layers,
             "d_model": model.description().d_model,
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         say!("{report}");
         return Ok(());
     }
-    say!("{}", checkpoint.name());
+    say!("{}", loaded.name);
     say!("{}", model.description().to_string().trim_end());
     say!("parameters: {}", console::count(model.parameters()));
     say!(

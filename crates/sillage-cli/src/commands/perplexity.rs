@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let perplexity = (nats / predicted.max(1) as f64).exp();
     if args.json {
         let report = serde_json::json!({
-            "model": loaded.checkpoint.name(), "tokens": predicted, "bytes": bytes,
+            "model": loaded.name, "tokens": predicted, "bytes": bytes,
             "bits_per_byte": bits_per_byte, "perplexity": perplexity,
         });
         say!("{report}");

@@ -93,6 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     })
     .context("cannot watch for Ctrl-C")?;
     let Loaded {
+        name,
         checkpoint,
         model,
         cx,
@@ -113,7 +114,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         ..Limits::default()
     };
     let scheduler = Scheduler::new(Arc::clone(&model), Arc::new(cx), limits, Some(prefix));
-    let name = checkpoint.name().to_owned();
     let mut writer = Writer {
         args,
         name,
@@ -127,7 +127,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let template = checkpoint.chat_template().with_context(|| {
             format!(
                 "{} has no chat template: use --prompt without --chat",
-                checkpoint.name()
+                writer.name
             )
         })?;
         return chat::run(&mut writer, &template);
