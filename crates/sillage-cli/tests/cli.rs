@@ -51,6 +51,17 @@ fn json(command: &mut Command) -> Value {
     serde_json::from_slice(&succeed(command).stdout).unwrap()
 }
 
+/// Runs a command with `bytes` on its standard input.
+fn feed(command: &mut Command, bytes: &[u8]) -> Output {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(bytes).unwrap();
+    child.wait_with_output().unwrap()
+}
+
 fn run(model: &Path, args: &[&str]) -> Command {
     let mut command = sillage(&["run"]);
     command.arg(model).args(args);
@@ -120,13 +131,8 @@ fn a_seed_fixes_the_text_and_threads_do_not_change_it() {
 fn standard_input_and_stop_strings() {
     let model = tiny("llama");
     let args = ["--temperature", "0", "--json", "-n", "30"];
-    let mut child = run(&model, &args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(b"abc").unwrap();
-    let piped: Value = serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
+    let output = feed(&mut run(&model, &args), b"abc");
+    let piped: Value = serde_json::from_slice(&output.stdout).unwrap();
     let given = json(run(&model, &args).args(["--prompt", "abc"]));
     assert_eq!(piped["text"], given["text"]);
     let whole = given["text"].as_str().unwrap();
@@ -209,18 +215,8 @@ fn chatting_in_lines_and_over_a_restart() {
     let file = folder.path().join("chat.state");
     let file = file.to_str().unwrap();
     let chat = ["--chat", "--temperature", "0", "--json", "-n", "8"];
-    let mut child = run(&model, &chat)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(b"hello\nagain\n")
-        .unwrap();
-    let out = text(&child.wait_with_output().unwrap().stdout);
+    let output = feed(&mut run(&model, &chat), b"hello\nagain\n");
+    let out = text(&output.stdout);
     let turns: Vec<Value> = out
         .lines()
         .map(|l| serde_json::from_str(l).unwrap())
@@ -332,18 +328,7 @@ fn mistakes_get_an_answer_that_helps() {
         &["--prompt", "a", "--state-budget", "1kB"],
     ));
     assert!(said.contains("state budget"), "{said}");
-    let mut child = run(&model, &[])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(&[0xff, 0xfe, b'a'])
-        .unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = feed(&mut run(&model, &[]), &[0xff, 0xfe, b'a']);
     assert!(!output.status.success() && text(&output.stderr).contains("UTF-8"));
     let out = folder.path().join("model.bin");
     let said = fail(
