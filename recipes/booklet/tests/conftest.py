@@ -1,4 +1,5 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+recipe = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(recipe), str(recipe.parent / "common")]

@@ -77,8 +77,10 @@ def states_between(added: Tensor, whole: Tensor, state: Tensor) -> tuple[Tensor,
     return states[:, :n], states[:, n]
 
 
-def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
-    """Chunked scan. `chunk` must divide the length.
+def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk: int,
+        cut: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Chunked scan. `chunk` must divide the length. `cut` (batch, length) is added to every head's log decay:
+    a large negative value makes a token forget what came before it.
 
     The large products run in x's type (bf16 while training on a GPU); decays,
     their running sums and the state stay float32, because a product of a
@@ -91,7 +93,8 @@ def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor, c
 
     B = B.reshape(batch, n, chunk, d_state)
     C = C.reshape(batch, n, chunk, d_state)
-    total = torch.cumsum((dt * A).reshape(batch, n, chunk, heads).transpose(2, 3), dim=-1)  # b n h q
+    decay = dt * A if cut is None else dt * A + cut[..., None]
+    total = torch.cumsum(decay.reshape(batch, n, chunk, heads).transpose(2, 3), dim=-1)  # b n h q
     whole = total[..., -1]  # b n h: log decay over a whole chunk
     pushed = (x * dt[..., None]).to(kind).reshape(batch, n, chunk, heads, headdim).transpose(2, 3)  # b n h q p
     inside = Inside.apply(pushed, C @ B.mT, total)

@@ -1,0 +1,215 @@
+"""Utterances packed into rows of one speaker each, with everything on the training device.
+
+`Corpus` holds flat tensors over all utterances: sound (int16), normalised log-mel and F0 per frame, units. `Packer`
+draws rows with NumPy; `Corpus.row_tensors` turns the drawn indices into a batch without leaving the device.
+"""
+
+import multiprocessing
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from features import log_mel
+from model import FRAMES, HOP, MELS, STEP
+from voices import SHIPPED
+
+TABLES = ("split", "bandlimit", "speaker", "speakers", "unit_offset", "symbol", "stress", "phrase", "duration")
+REFERENCE = 384  # frames of the speaker encoder's reference, 4.8 s
+
+
+@dataclass
+class Shape:
+    """Rows of a batch, steps and units of a row (multiples of 64), frames of the piece that is made audible."""
+
+    rows: int = 32
+    steps: int = 512
+    units: int = 320
+    piece: int = 48
+
+
+class Corpus:
+    """`data` is what data.load returns. Frames and samples of utterance u start at 2 and 600 times offset[u]."""
+
+    def __init__(self, data, device: str):
+        self.data, self.device = data, device
+        steps = np.asarray(data.steps, dtype=np.int64)
+        self.steps, self.offset = steps, np.concatenate([[0], np.cumsum(steps)])
+        self.sound = torch.from_numpy(data.audio).to(device)
+        f0 = torch.from_numpy(np.asarray(data.f0, dtype=np.float32)).to(device)
+        self.voiced = f0 > 0
+        self.mel = self.all_mels()
+        self.mean, self.std = self.statistics()
+        self.mel = ((self.mel.float() - self.mean) / self.std).half()
+        self.log_f0 = held(f0, self.offset)
+        self.means = self.speaker_means()
+        self.taught = torch.from_numpy(np.asarray(data.embedding, dtype=np.float32)).to(device)
+        self.narrow_speakers = np.bincount(data.speaker, weights=data.bandlimit != 0) > 0
+
+    def all_mels(self) -> Tensor:
+        out = torch.empty(len(self.sound) // HOP, MELS, dtype=torch.float16, device=self.device)
+        for u in range(len(self.steps)):
+            a, b = self.offset[u], self.offset[u + 1]
+            sound = self.sound[a * STEP : b * STEP].float() / 32768
+            out[a * FRAMES : b * FRAMES] = log_mel(sound[None])[0].half()
+        return out
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Per band over frames that are not silent, of full-band recordings of the training split."""
+        full = np.repeat((self.data.bandlimit == 0) & (self.data.split == 0), self.steps * FRAMES)
+        mel = self.mel[torch.from_numpy(full).to(self.device)]
+        mel = mel[mel.float().mean(1) > -7.5].float()
+        return mel.mean(0), mel.std(0).clamp(min=0.5)
+
+    def speaker_means(self) -> Tensor:
+        """Mean log F0 over the voiced frames of each speaker."""
+        speaker = torch.from_numpy(np.repeat(self.data.speaker, self.steps * FRAMES)).to(self.device).long()
+        weight = self.voiced.float()
+        count = int(self.data.speaker.max()) + 1
+        total = torch.zeros(count, device=self.device).index_add(0, speaker, self.log_f0.float() * weight)
+        return total / torch.zeros(count, device=self.device).index_add(0, speaker, weight).clamp(min=1)
+
+
+def held(f0: Tensor, offset: np.ndarray) -> Tensor:
+    """log F0, linearly bridged through unvoiced frames within each utterance."""
+    host = f0.cpu().numpy()
+    out = np.full(len(host), 5.0, dtype=np.float32)
+    for a, b in zip(offset[:-1] * FRAMES, offset[1:] * FRAMES):
+        piece = host[a:b]
+        at = np.flatnonzero(piece > 0)
+        if len(at):
+            out[a:b] = np.interp(np.arange(b - a), at, np.log(piece[at]))
+    return torch.from_numpy(out).to(f0.device)
+
+
+class Packer:
+    """Draws rows: a speaker, his utterances in random order until the row is full, a piece to make audible, and
+    another utterance of his as the reference. Speakers are drawn by amount ** 0.7, those that ship twice as often."""
+
+    def __init__(self, corpus: Corpus, shape: Shape, seed: int, split: int = 0, full_band: bool = False):
+        # Only the small tables: packers travel to other processes.
+        data = SimpleNamespace(**{name: getattr(corpus.data, name) for name in TABLES})
+        self.data, self.steps, self.offset = data, corpus.steps, corpus.offset
+        self.shape, self.seed, self.rng = shape, seed, np.random.default_rng(seed)
+        usable = (data.split == split) & (self.steps + 1 <= shape.steps) & (self.steps >= 24)
+        if full_band:
+            usable &= data.bandlimit == 0
+        self.of = {}
+        for u in np.flatnonzero(usable):
+            self.of.setdefault(int(data.speaker[u]), []).append(int(u))
+        self.speakers = np.array(sorted(self.of))
+        amount = np.array([sum(self.steps[self.of[s]]) for s in self.speakers], dtype=float)
+        ships = {speaker for _, speaker, _, _ in SHIPPED}
+        twice = [2.0 if data.speakers[s]["name"] in ships else 1.0 for s in self.speakers]
+        weight = amount**0.7 * np.array(twice)
+        self.weight = weight / weight.sum()
+
+    def draw(self) -> dict[str, np.ndarray]:
+        shape = self.shape
+        speakers = self.rng.choice(self.speakers, size=shape.rows, p=self.weight)
+        rows = [self.row(int(s)) for s in speakers]
+        batch = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+        batch["speaker"] = speakers
+        return batch
+
+    def row(self, speaker: int) -> dict[str, np.ndarray]:
+        shape, data = self.shape, self.data
+        unit_keys = ("symbol", "stress", "first", "phrase", "target")
+        units = {k: np.zeros(shape.units, dtype=np.int64) for k in unit_keys}
+        units["phrase"] -= 2
+        units["target"] -= 1
+        steps = {k: np.zeros(shape.steps, dtype=np.int64) for k in ("unit", "done", "left", "segment", "source")}
+        steps["segment"] -= 2
+        steps["source"] -= 1
+        prompt = np.zeros(shape.steps, dtype=bool)
+        t = n = phrase = 0
+        taken = []
+        for u in self.rng.permutation(self.of[speaker]):
+            a, b = data.unit_offset[u], data.unit_offset[u + 1]
+            count, length = int(b - a), int(self.steps[u])
+            if t + 1 + length > shape.steps or n + count > shape.units:
+                continue
+            own = data.phrase[a:b].astype(np.int64)
+            durations = data.duration[a:b].astype(np.int64)
+            units["symbol"][n : n + count] = data.symbol[a:b]
+            units["stress"][n : n + count] = data.stress[a:b]
+            units["first"][n : n + count] = own == 0
+            units["phrase"][n : n + count] = own + phrase
+            units["target"][n : n + count] = durations
+            phrase += int(own[-1]) + 1
+            prompt[t] = True
+            steps["segment"][t : t + 1 + length] = len(taken)
+            start = np.cumsum(durations) - durations
+            unit = np.repeat(np.arange(count), durations)
+            steps["unit"][t + 1 : t + 1 + length] = unit + n
+            steps["done"][t + 1 : t + 1 + length] = np.arange(length) - start[unit]
+            steps["left"][t + 1 : t + 1 + length] = durations[unit] - 1 - (np.arange(length) - start[unit])
+            steps["source"][t + 1 : t + 1 + length] = self.offset[u] + np.arange(length)
+            taken.append((int(u), t + 1, length))
+            t, n = t + 1 + length, n + count
+            if shape.steps - t < 48 or len(taken) == 12:
+                break
+        return {**units, **steps, "prompt": prompt, **self.extras(speaker, taken)}
+
+    def extras(self, speaker: int, taken: list[tuple[int, int, int]]) -> dict[str, np.ndarray]:
+        """Where the audible piece lies (first step of the row, of the corpus), and the reference's frames."""
+        shape = self.shape
+        want = shape.piece // FRAMES
+        u, at, length = taken[self.rng.integers(len(taken))]
+        if length < want:
+            u, at, length = max(taken, key=lambda t: t[2])
+        skip = int(self.rng.integers(max(length - want, 0) + 1))
+        others = [o for o in self.of[speaker] if o not in {v for v, _, _ in taken}] or [v for v, _, _ in taken]
+        reference = int(others[self.rng.integers(len(others))])
+        frames = int(self.steps[reference]) * FRAMES
+        start = int(self.rng.integers(max(frames - REFERENCE, 0) + 1))
+        return {
+            "piece_row": np.int64(at + skip), "piece_source": np.int64(self.offset[u] + skip),
+            "bandlimit": np.int64(self.data.bandlimit[u] != 0),
+            "reference": np.int64(reference), "reference_start": np.int64(self.offset[reference] * FRAMES + start),
+            "reference_frames": np.int64(min(frames, REFERENCE)),
+        }
+
+
+def drawn(packer: Packer, processes: int = 3):
+    """Batches without end, drawn in other processes while the device works."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Queue(maxsize=2 * processes)
+    for number in range(processes):
+        context.Process(target=keep_drawing, args=(packer, number, ready), daemon=True).start()
+    while True:
+        yield ready.get()
+
+
+def keep_drawing(packer: Packer, number: int, ready) -> None:
+    packer.rng = np.random.default_rng([packer.seed, number])
+    while True:
+        ready.put(packer.draw())
+
+
+def to_device(batch: dict[str, np.ndarray], device: str) -> dict[str, Tensor]:
+    return {k: torch.from_numpy(np.ascontiguousarray(v)).to(device, non_blocking=True) for k, v in batch.items()}
+
+
+def frames_of(corpus: Corpus, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Targets of every frame of the rows: mel, pitch relative to the speaker's mean, voicing, and which count."""
+    real = batch["source"] >= 0
+    source = batch["source"].clamp(min=0)
+    frame = (source[..., None] * FRAMES + torch.arange(FRAMES, device=source.device)).flatten(1)
+    mask = real.repeat_interleave(FRAMES, 1)
+    mean = corpus.means[batch["speaker"]][:, None]
+    return {
+        "mel": corpus.mel[frame].float(), "pitch": (corpus.log_f0[frame] - mean) / 0.25,
+        "voiced": corpus.voiced[frame].float(), "mask": mask.float(),
+    }
+
+
+def references(corpus: Corpus, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """(rows, 384, 100) mel frames and their segment numbers: 0 for frames, 1 for padding."""
+    index = torch.arange(REFERENCE, device=batch["reference_start"].device)
+    inside = index < batch["reference_frames"][:, None]
+    frame = (batch["reference_start"][:, None] + index).clamp(max=len(corpus.mel) - 1)
+    mel = corpus.mel[frame].float() * inside[..., None]
+    return mel, (~inside).long()

@@ -1,0 +1,40 @@
+"""Rows of the teacher's speech, whose phonemes and durations are given."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+import data
+from features import STEP
+from table import Row
+from units import TEACHER_LAG, Units, earlier, from_phonemes, pauses, trim_ends
+
+
+def loud_steps(sound: np.ndarray, steps: int) -> np.ndarray:
+    """Which steps sound: those within 40 dB of the loud ones (their 95th percentile)."""
+    padded = data.cut(sound, 0, steps * STEP)
+    power = np.square(padded.reshape(steps, STEP), dtype=np.float64).mean(1)
+    return power > np.quantile(power, 0.95) * 1e-4 + 1e-9
+
+
+def teacher_row(record: dict, folder: Path, corpus: str, prefix: str, unknown: set) -> Row | None:
+    units = from_phonemes(record["phonemes"], record["durations"], unknown)
+    if all(pauses(symbol) for symbol in units.symbols):
+        return None
+    sound = data.decode((folder / record["path"]).read_bytes())
+    earlier(units, TEACHER_LAG)
+    cut = trim_ends(units, list(loud_steps(sound, sum(units.durations))))
+    return Row(id=Path(record["path"]).with_suffix("").as_posix(), corpus=corpus, speaker=record["speaker"],
+               accent=record["accent"], clip=prefix + record["path"], start=cut * STEP, text=record["text"],
+               units=Units(units.symbols, units.stresses, units.durations))
+
+
+def teacher_rows(listing: Path, corpus: str, prefix: str = "") -> list[Row]:
+    """Rows of a listing like kokoro.jsonl; paths in it are relative to its folder."""
+    unknown: set[str] = set()
+    records = [json.loads(line) for line in listing.read_text().splitlines() if line.strip()]
+    rows = [teacher_row(record, listing.parent, corpus, prefix, unknown) for record in records]
+    if unknown:
+        print(f"{listing}: dropped unknown symbols {sorted(unknown)}")
+    return [row for row in rows if row is not None]
