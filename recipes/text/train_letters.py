@@ -194,6 +194,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--rate", type=float, default=6e-3)
+    parser.add_argument("--resume", type=Path, help="weights to go on from")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -204,6 +205,8 @@ def main() -> None:
     random.Random(0).shuffle(options.test)
     training = [r for r in rows if not source.held_out(r[1]) and r[3] and -1 not in r[3]]
     model = Letters(len(inventory))
+    if options.resume:
+        model.load_state_dict(torch.load(options.resume))
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(training):,} words", flush=True)
     train(model, training, inventory, options)
     export(model, inventory, options.out / "letters.bin")

@@ -58,7 +58,7 @@ def main() -> None:
     listed = voices.shipped(statistics)
     content["voices.vectors"] = torch.from_numpy(np.stack([v["vector"] for v in listed])).float()[None]
     content["voices.mu"] = torch.tensor([v["mu"] for v in listed], dtype=torch.float32)
-    config = voice.config | {"voices": [{k: v[k] for k in ("name", "about", "accent")} for v in listed]}
+    config = voice.config | {"voice_space": "sillage-voice-1", "voices": [{k: v[k] for k in ("name", "about", "accent")} for v in listed]}
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "config.json").write_text(json.dumps(config, ensure_ascii=False, indent=1) + "\n")
     save_file(content, options.out / "model.safetensors", {"format": "pt"})

@@ -3,6 +3,7 @@
     python prepare.py ../../../shared/data/voice --out work/data --whisper FOLDER --xvoice FOLDER [--teacher FOLDER]
 
 Every stage leaves its result in OUT/stages and is skipped when that is there; delete a file to redo a stage.
+OUT/heldout.json, too, is kept when it is there, so that who was held out once stays so.
   kokoro.jsonl        rows of the teacher's speech (its durations, moved by its lag)
   transcripts.jsonl   whisper-base on recordings that come without text
   classifier.pt       the aligner's network; classifier.json: its error on teacher speakers it never heard
@@ -223,9 +224,10 @@ def everything(job: Job) -> None:
             embed(job, name, part, here)
         rows, found = rows + part, found + here
     complete(rows, found)
-    heldout = splits.divide(rows, found)
+    chosen = job.out / "heldout.json"
+    heldout = splits.divide(rows, found, json.loads(chosen.read_text()) if chosen.exists() else None)
     meta = table.write(job.out, rows, found, job.find)
-    (job.out / "heldout.json").write_text(json.dumps(heldout, ensure_ascii=False, indent=1))
+    chosen.write_text(json.dumps(heldout, ensure_ascii=False, indent=1))
     (job.out / "symbols.json").write_text(json.dumps(meta["symbols"], ensure_ascii=False))
     splits.report(job.out, rows, meta)
 

@@ -19,15 +19,16 @@ def portion(text: str) -> float:
     return crc32(text.encode()) / 2**32
 
 
-def divide(rows: list[Row], found: list[Measured]) -> dict:
-    """Set every row's split, in place; -> what is held out.
+def divide(rows: list[Row], found: list[Measured], kept: dict | None = None) -> dict:
+    """Set every row's split, in place; -> what is held out. `kept`: what an earlier division held out, to stay so.
 
     Held out: 10 blended speakers of the teacher, and 10 women and 10 men who read for LibriSpeech. Of the others, 2 %
     of the sentences are for validation (of speakers with at least four utterances).
     """
     blends = sorted({r.speaker for r in rows if r.corpus == "kokoro" and r.speaker.startswith("blend")}, key=portion)
-    readers = choose_readers(rows, found)
-    never = {*blends[:BLENDS], *(reader["speaker"] for reader in readers)}
+    readers = kept["readers"] if kept else choose_readers(rows, found)
+    blends = kept["blends"] if kept else blends[:BLENDS]
+    never = {*blends, *(reader["speaker"] for reader in readers)}
     amount: dict[str, int] = {}
     for row in rows:
         amount[row.speaker] = amount.get(row.speaker, 0) + 1
@@ -38,7 +39,7 @@ def divide(rows: list[Row], found: list[Measured]) -> dict:
             row.split = data.VALID
         else:
             row.split = data.TRAIN
-    return {"readers": readers, "blends": blends[:BLENDS]}
+    return {"readers": readers, "blends": blends}
 
 
 def choose_readers(rows: list[Row], found: list[Measured]) -> list[dict]:

@@ -5,6 +5,7 @@
 mod console;
 mod commands;
 mod loading;
+mod speaking;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -23,6 +24,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Say(commands::say::Args),
+    Clone(commands::clone::Args),
+    Voices(commands::voices::Args),
+    Detect(commands::detect::Args),
+    Manifest(commands::manifest::Args),
+    Log(commands::log::Args),
     Run(commands::run::Args),
     Info(commands::info::Args),
     Quantize(commands::quantize::Args),
@@ -35,6 +42,12 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Say(args) => commands::say::run(&args),
+        Command::Clone(args) => commands::clone::run(&args),
+        Command::Detect(args) => commands::detect::run(&args),
+        Command::Manifest(args) => commands::manifest::run(&args),
+        Command::Log(args) => commands::log::run(&args),
+        Command::Voices(args) => commands::voices::run(&args),
         Command::Run(args) => commands::run::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Quantize(args) => commands::quantize::run(&args),

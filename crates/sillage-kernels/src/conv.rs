@@ -136,31 +136,38 @@ impl Piece<'_> {
         }
     }
 
-    /// One token, with four taps.
+    /// One token, with `N` taps, their inputs and weights found once.
     #[inline(always)]
-    fn four<S: Simd>(&self, s: S, t: usize, out: &mut [f32]) {
-        let x = [
-            self.input(t, 3),
-            self.input(t, 2),
-            self.input(t, 1),
-            self.input(t, 0),
-        ];
-        let w = [
-            self.weight(0),
-            self.weight(1),
-            self.weight(2),
-            self.weight(3),
-        ];
-        for i in (0..out.len()).step_by(LANES) {
-            let mut v = self.bias(s, i);
-            for k in 0..4 {
-                v = s.fma(read(s, w[k], i), read(s, x[k], i), v);
-            }
-            if self.conv.silu {
-                v = math::silu(s, v);
-            }
-            write(s, out, i, v);
+    fn few<S: Simd, const N: usize>(&self, s: S, t: usize, out: &mut [f32]) {
+        let mut x: [&[f32]; N] = [&[]; N];
+        let mut w = x;
+        for k in 0..N {
+            (x[k], w[k]) = (self.input(t, N - 1 - k), self.weight(k));
         }
+        let whole = out.len() / LANES * LANES;
+        assert!(x.iter().chain(&w).all(|row| row.len() >= whole));
+        for i in (0..whole).step_by(LANES) {
+            let mut v = self.bias(s, i);
+            for k in 0..N {
+                // SAFETY: every row has the whole vectors of `out`, as was asserted.
+                let (w, x) =
+                    unsafe { (s.load(w[k].as_ptr().add(i)), s.load(x[k].as_ptr().add(i))) };
+                v = s.fma(w, x, v);
+            }
+            write(s, out, i, self.finished(s, v));
+        }
+        if whole < out.len() {
+            let mut v = self.bias(s, whole);
+            for k in 0..N {
+                v = s.fma(read(s, w[k], whole), read(s, x[k], whole), v);
+            }
+            write(s, out, whole, self.finished(s, v));
+        }
+    }
+
+    #[inline(always)]
+    fn finished<S: Simd>(&self, s: S, v: S::F) -> S::F {
+        if self.conv.silu { math::silu(s, v) } else { v }
     }
 
     /// One token, with any number of taps.
@@ -172,10 +179,7 @@ impl Piece<'_> {
                 let x = self.input(t, self.conv.d_conv - 1 - k);
                 v = s.fma(read(s, self.weight(k), i), read(s, x, i), v);
             }
-            if self.conv.silu {
-                v = math::silu(s, v);
-            }
-            write(s, out, i, v);
+            write(s, out, i, self.finished(s, v));
         }
     }
 
@@ -209,10 +213,10 @@ impl Kernel for Piece<'_> {
             let at = (self.tokens.start + t) * self.conv.channels + self.range.start;
             // SAFETY: these channels of this segment's rows belong to this piece.
             let out = unsafe { self.out.slice(at, self.range.len()) };
-            if self.conv.d_conv == 4 {
-                self.four(s, t, out);
-            } else {
-                self.any(s, t, out);
+            match self.conv.d_conv {
+                4 => self.few::<S, 4>(s, t, out),
+                7 => self.few::<S, 7>(s, t, out),
+                _ => self.any(s, t, out),
             }
         }
         self.keep();

@@ -98,17 +98,22 @@ fn matches_f64() {
 
 #[test]
 fn splits_and_mates_change_nothing() {
-    let case = Case::new(4, 150, 12);
     let cx = Compute::new(2);
-    let whole = bits(&case.run(&cx, true, &[12]));
-    for ends in [
-        &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12][..],
-        &[2, 12],
-        &[0, 5, 7, 12],
-        &[11, 12],
-    ] {
-        assert!(bits(&case.run(&cx, true, ends)) == whole, "split {ends:?}");
+    for (d_conv, silu) in [(7, false), (5, true), (4, true)] {
+        let case = Case::new(d_conv, 150, 12);
+        let whole = bits(&case.run(&cx, silu, &[12]));
+        for ends in [
+            &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12][..],
+            &[2, 12],
+            &[0, 5, 7, 12],
+            &[11, 12],
+        ] {
+            let split = bits(&case.run(&cx, silu, ends));
+            assert!(split == whole, "{d_conv} taps, split {ends:?}");
+        }
     }
+    let case = Case::new(4, 150, 12);
+    let whole = bits(&case.run(&cx, true, &[12]));
     // The rows as two sessions, each with a state of its own, in one call.
     let (mut first, mut second) = (case.state.clone(), case.state.clone());
     let mut out = vec![0.0; 12 * 150];

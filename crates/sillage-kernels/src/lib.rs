@@ -24,6 +24,7 @@ pub mod pack;
 pub mod rope;
 pub mod scan;
 mod scratch;
+pub mod spectrum;
 mod spread;
 #[cfg(test)]
 mod testing;
@@ -43,6 +44,7 @@ pub use norm::{GatedNorm, layer_norm, rms_norm, rms_norm_gated};
 pub use pack::{Bits, FloatType, IntRow, IntSpec, Linear, PackError, ScaleType};
 pub use rope::{RopeTable, rope};
 pub use scan::{ScanSegment, SelectiveShape, SsdShape, StateMut, selective_scan, ssd};
+pub use spectrum::{exp_limited, polar, uniform};
 pub use threads::Pool;
 
 /// What every kernel needs to run: a code path and the threads to use.

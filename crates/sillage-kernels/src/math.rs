@@ -144,6 +144,46 @@ pub(crate) fn gelu_tanh<S: Simd>(s: S, x: S::F) -> S::F {
     s.div(x, s.add(s.splat(1.0), exp(s, u)))
 }
 
+/// Largest angle whose sine and cosine are accurate; what lies beyond is taken for this.
+pub(crate) const ANGLE_LIMIT: f32 = 10_000.0;
+
+/// Sine and cosine of an angle in radians up to [`ANGLE_LIMIT`], within 2e-7.
+#[inline(always)]
+pub(crate) fn sin_cos<S: Simd>(s: S, x: S::F) -> (S::F, S::F) {
+    use std::f32::consts::{FRAC_2_PI, FRAC_PI_2};
+    /// What pi / 2 has beyond its f32.
+    const FRAC_PI_2_LOW: f32 = -4.371_139e-8;
+    let x = s.max(s.splat(-ANGLE_LIMIT), s.min(s.splat(ANGLE_LIMIT), x));
+    // Quarter turns, in the low bits of `shifted` too.
+    let shifted = s.fma(x, s.splat(FRAC_2_PI), s.splat(MAGIC));
+    let n = s.sub(shifted, s.splat(MAGIC));
+    let r = s.fnma(n, s.splat(FRAC_PI_2), x);
+    let r = s.fnma(n, s.splat(FRAC_PI_2_LOW), r);
+    let square = s.mul(r, r);
+    let mut p = s.splat(-1.958_285_6e-4);
+    p = s.fma(p, square, s.splat(8.332_725e-3));
+    p = s.fma(p, square, s.splat(-0.166_666_64));
+    let sin = s.fma(s.mul(p, square), r, r);
+    let mut q = s.splat(2.454_289_6e-5);
+    q = s.fma(q, square, s.splat(-1.388_827_9e-3));
+    q = s.fma(q, square, s.splat(4.166_666_4e-2));
+    q = s.fma(q, square, s.splat(-0.5));
+    let cos = s.fma(q, square, s.splat(1.0));
+    // Quarter 1: sin = cos r, cos = -sin r; quarter 2: both negative; quarter 3: sin = -cos r, cos = sin r.
+    let quarter = s.bits(shifted);
+    let odd = s.to_float(s.int_and(quarter, s.int(1)));
+    let half = s.splat(0.5);
+    let flip = |v: S::F, quarter: S::I| {
+        let sign = s.int_shl::<30>(s.int_and(quarter, s.int(2)));
+        s.from_bits(s.int_add(s.bits(v), sign))
+    };
+    let one_on = s.int_add(quarter, s.int(1));
+    (
+        flip(s.select_gt(odd, half, cos, sin), quarter),
+        flip(s.select_gt(odd, half, sin, cos), one_on),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +199,8 @@ mod tests {
         Tanh,
         Gelu,
         GeluTanh,
+        Sin,
+        Cos,
     }
     struct Apply<'a>(Function, &'a [f32; LANES]);
     impl Kernel for Apply<'_> {
@@ -176,6 +218,8 @@ mod tests {
                 Function::Tanh => tanh(s, x),
                 Function::Gelu => gelu(s, x),
                 Function::GeluTanh => gelu_tanh(s, x),
+                Function::Sin => sin_cos(s, x).0,
+                Function::Cos => sin_cos(s, x).1,
             })
         }
     }
@@ -268,6 +312,26 @@ mod tests {
         sweep(Function::GeluTanh, -8.0, 8.0, |x, y| {
             let u = 0.797_884_560_802_865_4 * (x + 0.044_715 * x * x * x);
             near(y, 0.5 * x * (1.0 + u.tanh()), x);
+        });
+    }
+
+    #[test]
+    fn sine_and_cosine_are_close() {
+        for limit in [1e-3, 4.0, 100.0, ANGLE_LIMIT] {
+            sweep(Function::Sin, -limit, limit, |x, y| {
+                assert!((y - x.sin()).abs() < 2e-7, "sin({x}) = {y}");
+            });
+            sweep(Function::Cos, -limit, limit, |x, y| {
+                assert!((y - x.cos()).abs() < 2e-7, "cos({x}) = {y}");
+            });
+        }
+        // Beyond the limit the angle is wrong, but the result is a point of the circle.
+        sweep(Function::Sin, -1e30, 1e30, |x, y| {
+            let limit = f64::from(ANGLE_LIMIT);
+            assert!(
+                (y - x.clamp(-limit, limit).sin()).abs() < 2e-7,
+                "sin({x}) = {y}"
+            );
         });
     }
 

@@ -101,6 +101,8 @@ pub enum Mixer {
     Attention(Attention),
     /// Two or three linear layers about an activation.
     Mlp(Mlp),
+    /// Depthwise causal convolution.
+    Conv(Conv),
 }
 
 /// Sizes of a Mamba-1 mixer.
@@ -214,6 +216,15 @@ pub struct Mlp {
     /// Name of the down projection.
     #[serde(skip)]
     pub(crate) down: &'static str,
+}
+
+/// Sizes of a convolution: every channel has taps of its own, nothing follows.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Conv {
+    /// Taps.
+    pub d_conv: usize,
+    /// It has a bias.
+    pub bias: bool,
 }
 
 /// Activations of an MLP.

@@ -1,7 +1,7 @@
 //! A description in words, as `sillage info` prints it.
 
 use crate::description::{
-    Activation, Attention, Description, Mamba, Mamba2, Mixer, Mlp, NormKind, Residual,
+    Activation, Attention, Conv, Description, Mamba, Mamba2, Mixer, Mlp, NormKind, Residual,
 };
 use std::fmt;
 
@@ -80,6 +80,7 @@ impl fmt::Display for Mixer {
             Mixer::Mamba2(m) => m.fmt(f),
             Mixer::Attention(m) => m.fmt(f),
             Mixer::Mlp(m) => m.fmt(f),
+            Mixer::Conv(c) => c.fmt(f),
         }
     }
 }
@@ -139,6 +140,12 @@ impl fmt::Display for Mlp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gated = if self.gated { "gated " } else { "" };
         write!(f, "{gated}MLP, width {}, {}", self.d_ff, self.activation)
+    }
+}
+
+impl fmt::Display for Conv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "depthwise convolution, d_conv {}", self.d_conv)
     }
 }
 

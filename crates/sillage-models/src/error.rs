@@ -143,6 +143,26 @@ pub enum ForwardError {
         /// The state's fingerprint.
         found: String,
     },
+    /// A row's vectors are not of the stack's width.
+    #[error("row {row}: {found} numbers are no whole vectors of {d_model}; give `[n, {d_model}]`")]
+    BadInputs {
+        /// Index of the row.
+        row: usize,
+        /// Width of the stack.
+        d_model: usize,
+        /// Numbers in the row.
+        found: usize,
+    },
+    /// The buffer for the outputs is not as long as the inputs together.
+    #[error(
+        "the inputs make {expected} outputs, but there is room for {found}; give a buffer of that length"
+    )]
+    BadOutput {
+        /// Outputs of all rows.
+        expected: usize,
+        /// Length of the buffer.
+        found: usize,
+    },
     /// The row would run past the last position that can be counted.
     #[error(
         "row {row}: position {position} plus {tokens} tokens passes the limit of {limit}; start a new state"

@@ -38,12 +38,15 @@ mod logits;
 mod mixers;
 mod model;
 pub mod rope;
+mod stack;
 mod tensors;
 mod workspace;
 
-pub use architectures::{SUPPORTED, describe};
+pub use architectures::{SUPPORTED, StackConfig, describe};
 pub use description::Description;
 pub use error::{ForwardError, ModelError};
 pub use forward::Row;
 pub use logits::{Logits, Wanted};
 pub use model::{LoadOptions, Model, WeightGroup};
+pub use stack::{Stack, StackRow};
+pub use tensors::Tensors;

@@ -3,14 +3,13 @@
 use crate::architectures::describe;
 use crate::description::Description;
 use crate::error::ModelError;
-use crate::mixers::{Slots, Weights};
-use crate::tensors::{NormWeights, Tensors};
-use crate::workspace::Workspace;
+use crate::stack::Stack;
+use crate::tensors::Tensors;
 use sillage_formats::Checkpoint;
 use sillage_kernels::Linear;
 use sillage_state::{Fingerprint, Layout, State, StateType};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// How a model is loaded.
 #[derive(Debug, Clone)]
@@ -40,23 +39,10 @@ impl Default for LoadOptions {
 /// in the states.
 pub struct Model {
     pub(crate) description: Description,
-    layout: Arc<Layout>,
     pub(crate) embedding: Linear,
-    pub(crate) residuals: Vec<ResidualWeights>,
-    pub(crate) final_norm: NormWeights,
+    pub(crate) stack: Stack,
     /// `None`: the embedding.
     head: Option<Linear>,
-    pub(crate) piece: usize,
-    /// Scratch elements per token that the most demanding mixer needs.
-    pub(crate) scratch: usize,
-    workspaces: Mutex<Vec<Workspace>>,
-}
-
-/// Weights of one addition to the residual stream.
-pub(crate) struct ResidualWeights {
-    pub(crate) norm: NormWeights,
-    /// With the multiplier of its input and of what it adds.
-    pub(crate) branches: Vec<(Weights, f32, f32)>,
 }
 
 /// Matrices of one storage format.
@@ -88,42 +74,19 @@ impl Model {
             true => None,
             false => Some(tensors.matrix(&names.head, "the output projection", vocab, d_model)?),
         };
-        let final_norm = tensors.norm(&names.final_norm, description.final_norm, d_model)?;
-        let mut slots = Slots::new();
-        let mut residuals = Vec::with_capacity(description.residuals.len());
-        for residual in &description.residuals {
-            let norm = tensors.norm(&residual.norm_at, residual.norm, d_model)?;
-            let mut branches = Vec::with_capacity(residual.branches.len());
-            for branch in &residual.branches {
-                let weights = Weights::load(
-                    branch,
-                    residual.layer,
-                    d_model,
-                    &tensors,
-                    options,
-                    &mut slots,
-                )?;
-                let out = branch.out_multiplier * residual.multiplier;
-                branches.push((weights, branch.in_multiplier, out));
-            }
-            residuals.push(ResidualWeights { norm, branches });
-        }
-        let branches = residuals.iter().flat_map(|r| &r.branches);
-        let scratch = branches
-            .map(|(weights, ..)| weights.scratch())
-            .max()
-            .unwrap_or(0);
-        let layout = Layout::new(fingerprint(&description, checkpoint)?, slots)?;
+        let stack = Stack::assemble(
+            &description.residuals,
+            d_model,
+            (&names.final_norm, description.final_norm),
+            &tensors,
+            options,
+            fingerprint(&description, checkpoint)?,
+        )?;
         Ok(Model {
             description,
-            layout: Arc::new(layout),
             embedding,
-            residuals,
-            final_norm,
+            stack,
             head,
-            piece: options.piece.max(1),
-            scratch,
-            workspaces: Mutex::new(Vec::new()),
         })
     }
 
@@ -134,12 +97,12 @@ impl Model {
 
     /// What its states are made of; tells the bytes of a state at any position.
     pub fn layout(&self) -> &Arc<Layout> {
-        &self.layout
+        self.stack.layout()
     }
 
     /// The state before any token.
     pub fn new_state(&self) -> State {
-        State::new(self.layout.clone())
+        self.stack.new_state()
     }
 
     /// Number of logits, and the bound of token ids.
@@ -209,32 +172,9 @@ impl Model {
     fn inventory(&self) -> (Vec<&Linear>, usize) {
         let mut matrices: Vec<&Linear> = vec![&self.embedding];
         matrices.extend(&self.head);
-        let norm = |n: &NormWeights| n.weight.len() + n.bias.as_ref().map_or(0, Vec::len);
-        let mut vectors = norm(&self.final_norm);
-        for residual in &self.residuals {
-            vectors += norm(&residual.norm);
-            for (weights, ..) in &residual.branches {
-                weights.inventory(&mut matrices, &mut vectors);
-            }
-        }
+        let mut vectors = 0;
+        self.stack.inventory(&mut matrices, &mut vectors);
         (matrices, vectors)
-    }
-
-    /// Scratch memory for one call; calls at the same time each get their own.
-    pub(crate) fn take_workspace(&self) -> Workspace {
-        let mut pool = self
-            .workspaces
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        pool.pop().unwrap_or_else(Workspace::empty)
-    }
-
-    /// Gives scratch memory back for the next call.
-    pub(crate) fn return_workspace(&self, workspace: Workspace) {
-        self.workspaces
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(workspace);
     }
 }
 

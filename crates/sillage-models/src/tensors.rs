@@ -7,7 +7,11 @@ use sillage_formats::Checkpoint;
 use sillage_kernels::Linear;
 use std::ops::Range;
 
-pub(crate) struct Tensors<'a> {
+/// The tensors of a checkpoint, for models that add layers of their own to a [`Stack`](crate::Stack).
+///
+/// `role` says in messages what a tensor is for. Dimensions of 1 do not count when shapes are compared.
+#[derive(Debug, Clone, Copy)]
+pub struct Tensors<'a> {
     checkpoint: &'a Checkpoint,
 }
 
@@ -19,7 +23,8 @@ pub(crate) struct NormWeights {
 }
 
 impl<'a> Tensors<'a> {
-    pub(crate) fn new(checkpoint: &'a Checkpoint) -> Self {
+    /// Those of `checkpoint`.
+    pub fn new(checkpoint: &'a Checkpoint) -> Self {
         Tensors { checkpoint }
     }
 
@@ -45,7 +50,10 @@ impl<'a> Tensors<'a> {
     }
 
     /// All values of a tensor that is used in f32, in storage order.
-    pub(crate) fn values(
+    ///
+    /// # Errors
+    /// If it is missing, of another shape, not finite, or cannot be read.
+    pub fn values(
         &self,
         name: &str,
         role: &'static str,
@@ -75,8 +83,12 @@ impl<'a> Tensors<'a> {
         Ok(self.checkpoint.linear(name)?)
     }
 
-    /// A projection: `{at}.weight`, `[rows, cols]`, and `{at}.bias` where the description has one.
-    pub(crate) fn projection(
+    /// A projection: `{at}.weight`, `[rows, cols]`, in its own type, and `{at}.bias` if there is to be
+    /// one.
+    ///
+    /// # Errors
+    /// As [`Tensors::values`], for either tensor.
+    pub fn projection(
         &self,
         at: &str,
         role: &'static str,

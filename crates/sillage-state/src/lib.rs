@@ -44,7 +44,7 @@ mod snapshot;
 mod state;
 pub mod store;
 
-pub use codec::{FileInfo, Precision, Saved, StateFileError};
+pub use codec::{FileInfo, Precision, Saved, StateFileError, write_file};
 pub use kv::KvCache;
 pub use layout::{Fingerprint, FingerprintHasher, Layout, LayoutError, SlotSpec, StateType};
 pub use snapshot::{Meta, Snapshot};

@@ -207,6 +207,10 @@ impl Simd for Avx2 {
         both!(_mm256_max_epi32(a, b))
     }
     #[inline(always)]
+    fn int_mul(self, a: I, b: I) -> I {
+        both!(_mm256_mullo_epi32(a, b))
+    }
+    #[inline(always)]
     fn int_and(self, a: I, b: I) -> I {
         both!(_mm256_and_si256(a, b))
     }

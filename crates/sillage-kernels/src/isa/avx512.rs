@@ -225,6 +225,11 @@ impl Simd for Avx512 {
         unsafe { _mm512_sub_epi32(a, b) }
     }
     #[inline(always)]
+    fn int_mul(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: token.
+        unsafe { _mm512_mullo_epi32(a, b) }
+    }
+    #[inline(always)]
     fn int_and(self, a: __m512i, b: __m512i) -> __m512i {
         // SAFETY: token.
         unsafe { _mm512_and_si512(a, b) }

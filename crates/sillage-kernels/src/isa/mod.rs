@@ -276,8 +276,9 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     )]
     fn from_bits(self, v: Self::I) -> Self::F;
     fn int_add(self, a: Self::I, b: Self::I) -> Self::I;
-    #[allow(dead_code, reason = "belongs to the set")]
     fn int_sub(self, a: Self::I, b: Self::I) -> Self::I;
+    /// The low 32 bits of the product.
+    fn int_mul(self, a: Self::I, b: Self::I) -> Self::I;
     #[inline(always)]
     fn max_int(self, a: Self::I, b: Self::I) -> Self::I {
         let (a, b) = (

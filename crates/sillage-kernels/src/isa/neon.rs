@@ -301,6 +301,10 @@ macro_rules! shared_methods {
             four!(K => vmaxq_s32(a[K], b[K]))
         }
         #[inline(always)]
+        fn int_mul(self, a: I, b: I) -> I {
+            four!(K => vmulq_s32(a[K], b[K]))
+        }
+        #[inline(always)]
         fn int_and(self, a: I, b: I) -> I {
             four!(K => vandq_s32(a[K], b[K]))
         }

@@ -127,6 +127,10 @@ impl Simd for Scalar {
         from_fn(|i| a[i].wrapping_sub(b[i]))
     }
     #[inline(always)]
+    fn int_mul(self, a: I, b: I) -> I {
+        from_fn(|i| a[i].wrapping_mul(b[i]))
+    }
+    #[inline(always)]
     fn int_and(self, a: I, b: I) -> I {
         from_fn(|i| a[i] & b[i])
     }

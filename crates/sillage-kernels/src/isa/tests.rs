@@ -49,6 +49,7 @@ impl Kernel for Probe<'_> {
                 show(s.to_float(s.bits(a))),
                 show_int(s.int_add(s.bits(a), s.bits(b))),
                 show_int(s.int_sub(s.bits(a), s.bits(b))),
+                show_int(s.int_mul(s.bits(a), s.bits(b))),
                 show_int(s.int_and(s.bits(a), s.bits(b))),
                 show_int(s.int_or(s.bits(a), s.bits(b))),
                 show_int(s.int_shl::<3>(s.bits(a))),

@@ -12,6 +12,9 @@ mod mamba;
 mod mamba2;
 mod nemotron_h;
 mod rene;
+mod stack;
+
+pub use stack::StackConfig;
 
 use crate::config::Config;
 use crate::description::{Activation, Description, Names, Norm, Residual};

@@ -89,7 +89,7 @@ impl Mamba {
         let [x, z, u, mut dt_low, mut bc, dt_normed, bc_normed, dt, y] =
             pass.scratch.split(m, self.widths());
         linear(cx, input, m, &mut [store(&self.x, x), store(&self.z, z)]);
-        self.conv.forward(cx, pass.spans, x, u);
+        self.conv.forward(cx, pass.spans, true, x, u);
         linear(
             cx,
             u,

@@ -102,7 +102,7 @@ impl Mamba2 {
             ],
         );
         self.scale_sections(cx, m, z, xbc, dt);
-        self.conv.forward(cx, pass.spans, xbc, convolved);
+        self.conv.forward(cx, pass.spans, true, xbc, convolved);
         softplus_dt(
             cx,
             dt,

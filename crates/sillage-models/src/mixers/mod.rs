@@ -4,14 +4,15 @@
 //! stream; only where a state is involved does it look at the rows one by one.
 
 mod attention;
+mod conv;
 mod mamba;
 mod mamba2;
 mod mlp;
 
 use crate::description::{Branch, Mixer};
 use crate::error::ModelError;
-use crate::forward::Span;
 use crate::model::LoadOptions;
+use crate::stack::Span;
 use crate::tensors::Tensors;
 use crate::workspace::Scratch;
 use sillage_kernels::{Compute, Linear, Product, Write};
@@ -70,6 +71,7 @@ pub(crate) enum Weights {
     Mamba2(mamba2::Mamba2),
     Attention(attention::Attention),
     Mlp(mlp::Mlp),
+    Conv(conv::Conv),
 }
 
 /// The slots of the state, in the order in which they are numbered.
@@ -97,6 +99,9 @@ impl Weights {
                 d, at, &layer, d_model, tensors, options, slots,
             )?),
             Mixer::Mlp(d) => Weights::Mlp(mlp::Mlp::load(d, at, d_model, tensors)?),
+            Mixer::Conv(d) => {
+                Weights::Conv(conv::Conv::load(d, at, &layer, d_model, tensors, slots)?)
+            }
         })
     }
 
@@ -107,6 +112,7 @@ impl Weights {
             Weights::Mamba2(w) => w.widths().iter().sum(),
             Weights::Attention(w) => w.widths().iter().sum(),
             Weights::Mlp(w) => w.widths().iter().sum(),
+            Weights::Conv(w) => w.widths().iter().sum(),
         }
     }
 
@@ -117,6 +123,7 @@ impl Weights {
             Weights::Mamba2(w) => w.forward(pass, x, factor),
             Weights::Attention(w) => w.forward(pass, x, factor),
             Weights::Mlp(w) => w.forward(pass, x, factor),
+            Weights::Conv(w) => w.forward(pass, x, factor),
         }
     }
 
@@ -127,6 +134,7 @@ impl Weights {
             Weights::Mamba2(w) => w.inventory(matrices, vectors),
             Weights::Attention(w) => w.inventory(matrices),
             Weights::Mlp(w) => w.inventory(matrices),
+            Weights::Conv(w) => w.inventory(vectors),
         }
     }
 }
@@ -169,14 +177,21 @@ impl ConvWeights {
         })
     }
 
-    /// `out = silu(conv(x))`, both `[m, channels]`.
-    fn forward(&self, cx: &Compute, spans: &mut [Span<'_>], x: &[f32], out: &mut [f32]) {
+    /// `out = conv(x)`, with `silu` after it if that is wanted; both `[m, channels]`.
+    fn forward(
+        &self,
+        cx: &Compute,
+        spans: &mut [Span<'_>],
+        silu: bool,
+        x: &[f32],
+        out: &mut [f32],
+    ) {
         let conv = sillage_kernels::Conv {
             weight: &self.weight,
             bias: self.bias.as_deref(),
             d_conv: self.d_conv,
             channels: self.channels,
-            silu: true,
+            silu,
         };
         let mut segments: Vec<_> = spans
             .iter_mut()

@@ -38,6 +38,15 @@ impl Drop for Partial {
     }
 }
 
+/// Lets `write` fill a new file that takes the name `path` only when it is complete and on the disk.
+/// If anything fails, a file already there is untouched and the new one is removed.
+///
+/// # Errors
+/// Whatever `write` returns, and what keeps a file from being made, brought to the disk or renamed.
+pub fn write_file<T>(path: &Path, write: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
+    write_atomically(path, Durability::Synced, write)
+}
+
 /// Lets `write` fill a new file that then takes the name `path`. If anything
 /// fails, a file already there is untouched and the new one is removed.
 pub(crate) fn write_atomically<T>(

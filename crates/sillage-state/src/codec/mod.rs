@@ -30,6 +30,7 @@ mod read;
 mod write;
 
 pub use error::StateFileError;
+pub use file::write_file;
 pub(crate) use file::{Durability, is_partial};
 pub use header::{FileInfo, Precision, SlotInfo, SlotKind};
 pub use read::{inspect, inspect_from, read_tokens, verify, verify_from};

@@ -1,0 +1,45 @@
+//! Measures the watermark: reads 24 kHz f32le sound on stdin.
+//!
+//! `watermark apply KEY PAYLOAD DB` writes the marked sound to stdout;
+//! `watermark scores SECONDS` prints every window's score;
+//! `watermark detect KEY` prints the detection.
+use std::io::{Read, Write};
+use std::process::ExitCode;
+
+use sillage_audio::watermark::{Key, Watermark, apply_watermark, detect, window_scores};
+
+fn main() -> ExitCode {
+    match run(&std::env::args().skip(1).collect::<Vec<_>>()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("watermark: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes)?;
+    let sound: Vec<f32> = bytes
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        .collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["apply", key, payload, decibels] => {
+            let mark =
+                Watermark::with_strength(&Key::from_text(key), payload.parse()?, decibels.parse()?);
+            let marked = apply_watermark(&sound, &mark);
+            let bytes: Vec<u8> = marked.iter().flat_map(|v| v.to_le_bytes()).collect();
+            std::io::stdout().lock().write_all(&bytes)?;
+        }
+        ["scores", seconds] => {
+            for score in window_scores(&sound, seconds.parse()?) {
+                println!("{score:.3}");
+            }
+        }
+        ["detect", key] => println!("{:?}", detect(&sound, Some(&Key::from_text(key)))),
+        _ => return Err("usage: apply KEY PAYLOAD DB | scores SECONDS | detect KEY".into()),
+    }
+    Ok(())
+}

@@ -1,0 +1,256 @@
+//! A voice as a value: a vector, a pitch, and what is to be said about it. A file of a few kilobytes.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 8 | magic: `\x89SILVOX\n` |
+//! | 4 | version, 1 |
+//! | 4 | bytes of the description, at most 65,536 |
+//! | … | the description: JSON with the name, the voice space and free fields |
+//! | 916 | f32: 128 of the vector, the mean log F0, 100 equaliser offsets |
+//! | 16 | xxh3-128 of everything above |
+//!
+//! Numbers are little-endian. The checksum finds accidents; it is no signature.
+
+use crate::config::{MELS, VOICE_DIM};
+use crate::error::{VoiceError, VoiceFileError};
+use crate::vocoder::LOG_F0;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::path::Path;
+use xxhash_rust::xxh3::xxh3_128;
+
+const MAGIC: [u8; 8] = *b"\x89SILVOX\n";
+const VERSION: u32 = 1;
+/// The most bytes a description may take.
+const DESCRIPTION_LIMIT: usize = 1 << 16;
+const NUMBERS: usize = VOICE_DIM + 1 + MELS;
+const HEAD: usize = 16;
+const SUM: usize = 16;
+const LONGEST_FILE: usize = HEAD + DESCRIPTION_LIMIT + 4 * NUMBERS + SUM;
+/// No voice vector of the training recordings has an element beyond a small part of this.
+const LARGEST: f32 = 1e3;
+
+/// Somebody's voice, as a model of its voice space can speak it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Voice {
+    /// What it is called.
+    pub name: String,
+    /// Free text by name: `about`, `accent`, `language`, `consent`, ...
+    pub fields: BTreeMap<String, String>,
+    /// The space its vector lives in, as the model's configuration names it.
+    pub space: String,
+    /// What tells it from other voices; of length `sqrt(128)`.
+    pub vector: [f32; VOICE_DIM],
+    /// Mean natural logarithm of its F0 in Hz.
+    pub mu: f32,
+    /// Added to every frame's log-mel bands.
+    pub equaliser: [f32; MELS],
+}
+
+/// The description within a file.
+#[derive(Serialize, Deserialize)]
+struct Description {
+    name: String,
+    space: String,
+    #[serde(default)]
+    fields: BTreeMap<String, String>,
+}
+
+impl Voice {
+    /// A voice with a flat equaliser and no fields.
+    #[must_use]
+    pub fn new(name: &str, space: &str, vector: [f32; VOICE_DIM], mu: f32) -> Self {
+        Voice {
+            name: name.to_owned(),
+            fields: BTreeMap::new(),
+            space: space.to_owned(),
+            vector,
+            mu,
+            equaliser: [0.0; MELS],
+        }
+    }
+
+    /// The same with a field.
+    #[must_use]
+    pub fn with_field(mut self, name: &str, value: &str) -> Self {
+        self.fields.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Voices blended by weight; its fields say of what.
+    ///
+    /// # Errors
+    /// If there are none, weights are negative or do not add up, or the voices are of different spaces.
+    pub fn mix(name: &str, parts: &[(&Voice, f32)]) -> Result<Voice, VoiceError> {
+        let sound = |w: f32| w.is_finite() && w >= 0.0;
+        let total: f32 = parts.iter().map(|(_, weight)| weight).sum();
+        let Some((first, _)) = parts.first() else {
+            return Err(VoiceError::BadMix);
+        };
+        if !parts.iter().all(|(_, w)| sound(*w)) || total <= 0.0 || !total.is_finite() {
+            return Err(VoiceError::BadMix);
+        }
+        let mut mixed = Voice::new(name, &first.space, [0.0; VOICE_DIM], 0.0);
+        let mut recipe = Vec::new();
+        for (voice, weight) in parts {
+            voice.check(&first.space)?;
+            let share = weight / total;
+            let add = |to: &mut [f32], from: &[f32]| {
+                to.iter_mut().zip(from).for_each(|(t, f)| *t += share * f);
+            };
+            add(&mut mixed.vector, &voice.vector);
+            add(&mut mixed.equaliser, &voice.equaliser);
+            mixed.mu += share * voice.mu;
+            recipe.push(format!("{}:{weight}", voice.name));
+        }
+        mixed.vector = stretched(mixed.vector).ok_or(VoiceError::BadMix)?;
+        Ok(mixed.with_field("mix", &recipe.join(" ")))
+    }
+
+    /// Whether a model of voice space `space` can speak it.
+    pub(crate) fn check(&self, space: &str) -> Result<(), VoiceError> {
+        if self.space != space {
+            return Err(VoiceError::ForeignVoice {
+                name: self.name.clone(),
+                found: self.space.clone(),
+                expected: space.to_owned(),
+            });
+        }
+        let (low, high) = LOG_F0;
+        let bad = |value: f32| VoiceError::BadVoice {
+            name: self.name.clone(),
+            value,
+        };
+        let numbers = self.vector.iter().chain(&self.equaliser);
+        if let Some(value) = numbers.copied().find(|v| v.is_nan() || v.abs() > LARGEST) {
+            return Err(bad(value));
+        }
+        if !(low..=high).contains(&self.mu) {
+            return Err(bad(self.mu));
+        }
+        Ok(())
+    }
+
+    /// The file's bytes.
+    ///
+    /// # Errors
+    /// If the description is too long.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, VoiceFileError> {
+        let description = Description {
+            name: self.name.clone(),
+            space: self.space.clone(),
+            fields: self.fields.clone(),
+        };
+        // Strings always have a notation.
+        let json = serde_json::to_vec(&description).unwrap_or_default();
+        if json.len() > DESCRIPTION_LIMIT {
+            return Err(VoiceFileError::TooLong {
+                found: json.len(),
+                limit: DESCRIPTION_LIMIT,
+            });
+        }
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(VERSION.to_le_bytes());
+        bytes.extend((json.len() as u32).to_le_bytes());
+        bytes.extend(json);
+        let numbers = self.vector.iter().chain([&self.mu]).chain(&self.equaliser);
+        bytes.extend(numbers.flat_map(|v| v.to_le_bytes()));
+        bytes.extend(xxh3_128(&bytes).to_le_bytes());
+        Ok(bytes)
+    }
+
+    /// Reads a file's bytes.
+    ///
+    /// # Errors
+    /// If they are no voice file, of a later version, or damaged.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, VoiceFileError> {
+        let damaged = |what| VoiceFileError::Damaged { what };
+        let cut = || damaged("it is cut off");
+        if !bytes.starts_with(&MAGIC) {
+            return Err(VoiceFileError::NotAVoice);
+        }
+        let word = |at: usize| -> Option<u32> {
+            let bytes: [u8; 4] = bytes.get(at..at + 4)?.try_into().ok()?;
+            Some(u32::from_le_bytes(bytes))
+        };
+        let found = word(8).ok_or_else(cut)?;
+        if found != VERSION {
+            let known = VERSION;
+            return Err(VoiceFileError::Version { found, known });
+        }
+        let len = word(12).ok_or_else(cut)? as usize;
+        if len > DESCRIPTION_LIMIT {
+            return Err(damaged("its description is too long"));
+        }
+        let body = HEAD + len + 4 * NUMBERS;
+        if bytes.len() < body + SUM {
+            return Err(cut());
+        }
+        if bytes.len() > body + SUM || xxh3_128(&bytes[..body]).to_le_bytes() != bytes[body..] {
+            return Err(damaged("its checksum is wrong"));
+        }
+        let description: Description = serde_json::from_slice(&bytes[HEAD..HEAD + len])
+            .map_err(|_| damaged("its description is none"))?;
+        let mut numbers = bytes[HEAD + len..body]
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b));
+        // There are exactly as many numbers as are taken.
+        let mut next = || numbers.next().unwrap_or_default();
+        Ok(Voice {
+            name: description.name,
+            fields: description.fields,
+            space: description.space,
+            vector: std::array::from_fn(|_| next()),
+            mu: next(),
+            equaliser: std::array::from_fn(|_| next()),
+        })
+    }
+
+    /// Writes a file that appears whole or not at all.
+    ///
+    /// # Errors
+    /// If it cannot be written, or the description is too long.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), VoiceFileError> {
+        let bytes = self.to_bytes()?;
+        let written = sillage_state::write_file(path.as_ref(), |file| file.write_all(&bytes));
+        written.map_err(|source| VoiceFileError::Io {
+            doing: "written",
+            source,
+        })
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it cannot be read, is no voice file, of a later version, or damaged.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, VoiceFileError> {
+        let read = || -> std::io::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            let file = std::fs::File::open(path)?;
+            // A longer file is damaged, which one byte more is enough to tell.
+            file.take(LONGEST_FILE as u64 + 1).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let bytes = read().map_err(|source| VoiceFileError::Io {
+            doing: "read",
+            source,
+        })?;
+        Voice::from_bytes(&bytes)
+    }
+}
+
+/// The vector with the length that all voice vectors have; `None` if it has no direction.
+pub(crate) fn stretched(mut vector: [f32; VOICE_DIM]) -> Option<[f32; VOICE_DIM]> {
+    let squares: f64 = vector.iter().map(|v| f64::from(*v).powi(2)).sum();
+    let factor = (VOICE_DIM as f64 / squares).sqrt();
+    if !factor.is_finite() {
+        return None;
+    }
+    vector
+        .iter_mut()
+        .for_each(|v| *v = (f64::from(*v) * factor) as f32);
+    Some(vector)
+}
