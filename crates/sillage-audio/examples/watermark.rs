@@ -1,12 +1,14 @@
 //! Measures the watermark: reads 24 kHz f32le sound on stdin.
 //!
 //! `watermark apply KEY PAYLOAD DB` writes the marked sound to stdout;
-//! `watermark scores SECONDS` prints every window's score;
-//! `watermark detect KEY` prints the detection.
+//! `watermark clips SECONDS KEY` cuts the sound into clips of that length, each
+//! heard alone, and prints for each its score, whether it is called marked, the
+//! payload and the payload's confidence;
+//! `watermark detect KEY` prints the detection of the whole.
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
-use sillage_audio::watermark::{Key, Watermark, apply_watermark, detect, window_scores};
+use sillage_audio::watermark::{Key, SAMPLE_RATE, Watermark, apply_watermark, detect};
 
 fn main() -> ExitCode {
     match run(&std::env::args().skip(1).collect::<Vec<_>>()) {
@@ -33,13 +35,20 @@ fn run(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
             let bytes: Vec<u8> = marked.iter().flat_map(|v| v.to_le_bytes()).collect();
             std::io::stdout().lock().write_all(&bytes)?;
         }
-        ["scores", seconds] => {
-            for score in window_scores(&sound, seconds.parse()?) {
-                println!("{score:.3}");
+        ["clips", seconds, key] => {
+            let key = Key::from_text(key);
+            let seconds: f64 = seconds.parse()?;
+            let clip = ((seconds * f64::from(SAMPLE_RATE)) as usize).max(1);
+            for clip in sound.chunks_exact(clip) {
+                let found = detect(clip, Some(&key));
+                let (payload, confidence) =
+                    found.payload.map_or((0, 0.0), |p| (p.value, p.confidence));
+                let (score, marked) = (found.score, u8::from(found.marked));
+                println!("{score:.3} {marked} {payload} {confidence:.4}");
             }
         }
         ["detect", key] => println!("{:?}", detect(&sound, Some(&Key::from_text(key)))),
-        _ => return Err("usage: apply KEY PAYLOAD DB | scores SECONDS | detect KEY".into()),
+        _ => return Err("usage: apply KEY PAYLOAD DB | clips SECONDS KEY | detect KEY".into()),
     }
     Ok(())
 }

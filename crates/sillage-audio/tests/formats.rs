@@ -360,6 +360,56 @@ fn wav(format: u16, channels: u16, rate: u32, bits: u16, data: &[u8]) -> Vec<u8>
 }
 
 #[test]
+fn formats_that_others_write() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    for (name, channels, source_rate) in [
+        ("tone-aac.m4a", 1, 44_100),
+        ("tone-vorbis.ogg", 1, 44_100),
+        ("tone-stereo.mp3", 2, 44_100),
+        ("tone-24bit.flac", 1, 44_100),
+        ("tone-opus-stereo.opus", 2, 48_000),
+    ] {
+        let clip = decode_file(&folder.join(name), RATE, &Limits::default()).unwrap();
+        assert_eq!(
+            (clip.source_channels, clip.source_rate),
+            (channels, source_rate),
+            "{name}"
+        );
+        assert!(
+            (0.49..0.56).contains(&clip.seconds()),
+            "{name}: {} s",
+            clip.seconds()
+        );
+        // The tone, whatever its phase, carries nearly all the power.
+        let middle = &clip.samples[4000..8000];
+        let step = std::f64::consts::TAU * 440.0 / f64::from(RATE);
+        let part = |f: fn(f64) -> f64| -> f64 {
+            middle
+                .iter()
+                .enumerate()
+                .map(|(i, &v)| f64::from(v) * f(step * i as f64))
+                .sum()
+        };
+        let amplitude = part(f64::sin).hypot(part(f64::cos)) * 2.0 / middle.len() as f64;
+        // FFmpeg spreads one channel over two at -3 dB.
+        let wanted = 0.125 / (channels as f64).sqrt();
+        assert!(
+            (amplitude / wanted - 1.0).abs() < 0.1,
+            "{name}: {amplitude}"
+        );
+        let power: f64 =
+            middle.iter().map(|&v| f64::from(v * v)).sum::<f64>() / middle.len() as f64;
+        assert!(
+            (power / (amplitude * amplitude / 2.0) - 1.0).abs() < 0.02,
+            "{name}"
+        );
+        let whole = std::fs::read(folder.join(name)).unwrap();
+        let half = decode(&whole[..whole.len() / 2], RATE, &Limits::default());
+        assert!(half.is_err(), "{name}: {:?}", half.map(|c| c.seconds()));
+    }
+}
+
+#[test]
 fn stereo_is_averaged_and_more_is_refused() {
     let frames: Vec<u8> = (0..4800)
         .flat_map(|_| [16_384i16, 0])

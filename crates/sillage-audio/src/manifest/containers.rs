@@ -227,11 +227,13 @@ fn opus_comment(tags: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Sizes in ID3v2 have seven bits in a byte.
+#[cfg(feature = "mp3")]
 fn synchsafe(size: usize) -> [u8; 4] {
     std::array::from_fn(|i| (size >> (7 * (3 - i)) & 127) as u8)
 }
 
 /// An ID3v2.4 tag whose private frame has room for `reserved` bytes.
+#[cfg(feature = "mp3")]
 pub(crate) fn id3_tag(block: &[u8], reserved: usize) -> Vec<u8> {
     let frame = ID3_OWNER.len() + reserved;
     let mut out = b"ID3\x04\x00\x00".to_vec();

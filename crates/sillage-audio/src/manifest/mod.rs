@@ -17,7 +17,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use containers::{FLAC_ID, OGG_FIELD, RIFF_ID, id3_tag};
+#[cfg(feature = "mp3")]
+pub(crate) use containers::id3_tag;
+pub(crate) use containers::{FLAC_ID, OGG_FIELD, RIFF_ID};
 pub use containers::{manifest_of, read_manifest};
 pub use key::{PublicKey, SigningKey};
 

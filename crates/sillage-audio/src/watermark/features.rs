@@ -1,6 +1,8 @@
 //! What the detector hears: the level of every band in every frame, with the
 //! host's own movements taken out.
 
+use std::sync::OnceLock;
+
 use realfft::RealFftPlanner;
 use realfft::num_complex::Complex32;
 
@@ -14,12 +16,12 @@ use super::{BINS, HOP, N_FFT};
 /// of the two-dimensional power spectrum of band levels over 400 s of speech
 /// (LibriSpeech, 30 readers), cut to this size.
 const WHITENING: [[f32; REACH_BANDS + 1]; REACH_FRAMES + 1] = [
-    [1.0, -0.1243, -0.0336, -0.0413, -0.0052],
-    [-0.2513, -0.0198, 0.0065, 0.0048, 0.0101],
-    [-0.0189, 0.0004, 0.0060, 0.0041, 0.0037],
-    [-0.0190, -0.0003, 0.0022, 0.0001, 0.0008],
-    [-0.0088, 0.0016, 0.0014, -0.0001, 0.0006],
-    [-0.0047, 0.0014, 0.0006, -0.0003, 0.0001],
+    [1.0, -0.1437, -0.0225, -0.0460, -0.0037],
+    [-0.2559, -0.0225, 0.0152, 0.0035, 0.0104],
+    [-0.0193, 0.0015, 0.0085, 0.0036, 0.0029],
+    [-0.0196, 0.0, 0.0026, -0.0003, 0.0003],
+    [-0.0079, 0.0014, 0.0015, -0.0001, 0.0003],
+    [-0.0040, 0.0012, 0.0004, 0.0, 0.0001],
 ];
 const REACH_FRAMES: usize = 5;
 const REACH_BANDS: usize = 4;
@@ -187,7 +189,13 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    pub(crate) fn new() -> Self {
+    /// The template, made at the first use.
+    pub(crate) fn shared() -> &'static Self {
+        static TEMPLATE: OnceLock<Template> = OnceLock::new();
+        TEMPLATE.get_or_init(Self::new)
+    }
+
+    fn new() -> Self {
         let rows = expected(&Pattern::from_units(&presence()));
         let bands = (0..BANDS)
             .map(|k| std::array::from_fn(|t| rows[t][k]))

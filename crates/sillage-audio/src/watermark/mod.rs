@@ -7,7 +7,7 @@
 //!
 //! # The pattern
 //!
-//! Between 300 Hz and 5.1 kHz lie 32 bands of equal width. Time runs in
+//! Between 300 Hz and 5.55 kHz lie 28 bands of equal width. Time runs in
 //! blocks of four frames (50 ms). A *unit* is two blocks by two neighbouring
 //! bands, raised and lowered like a chessboard's four squares, so that it
 //! carries one sign and changes neither the level of the moment nor the colour
@@ -15,7 +15,7 @@
 //! cancels when the detector reads it. The pattern repeats after 64 units
 //! (6.4 s).
 //!
-//! In every step of time eleven of the sixteen units carry the *presence*: the
+//! In every step of time nine of the fourteen units carry the *presence*: the
 //! same signs for everybody, found without a key. The other five carry the
 //! 32-bit payload, scrambled with the key (see `payload`).
 //!

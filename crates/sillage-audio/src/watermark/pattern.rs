@@ -2,9 +2,11 @@
 
 use super::{BINS, Key, N_FFT, SAMPLE_RATE, payload};
 
-/// Bands of the pattern, of equal width. Bands as the ear has them (mel) were
-/// measured to be worse: the low ones hold too few bins.
-pub(crate) const BANDS: usize = 32;
+/// Bands of the pattern, of equal width (187.5 Hz). Bands as the ear has them
+/// (mel) were measured to be worse: the low ones hold too few bins. Narrower
+/// ones do as well, but a pair of them is as wide as the harmonics of a high
+/// voice lie apart, and a gliding voice then looks like a pattern.
+pub(crate) const BANDS: usize = 28;
 /// Pairs of neighbouring bands.
 pub(crate) const PAIRS: usize = BANDS / 2;
 /// Frames of one block.
@@ -19,7 +21,7 @@ pub(crate) const PERIOD: usize = UNIT * UNITS;
 pub(crate) const SYMBOLS: usize = 5;
 
 const LOW_HZ: f64 = 300.0;
-const HIGH_HZ: f64 = 5100.0;
+const HIGH_HZ: f64 = 5550.0;
 
 /// The payload symbol that the unit at `(unit, pair)` carries, or none for the
 /// presence. The five rotate over the bands so that each symbol meets them all.
