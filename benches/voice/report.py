@@ -122,6 +122,16 @@ def twin_table(record):
     return [*lines, "", *tail]
 
 
+def timestamps_table(record):
+    keys = ("count", "median_error_ms", "p90_error_ms", "lag_ms", "median_error_without_lag_ms")
+    lines = ["| judge | compared | how many | median error, ms | 90 % below, ms | lag, ms | median error without lag, ms |", "|---|---|---:|---:|---:|---:|---:|"]
+    names = {"begins": "where words begin", "ends": "where words end", "phonemes": "where phonemes begin"}
+    for judge in ("aligner", "whisper"):
+        for what, f in record["timestamps"].get(judge, {}).items():
+            lines.append(f"| {judge} | {names[what]} | " + " | ".join(f"{f[key]:.0f}" for key in keys) + " |")
+    return lines
+
+
 TABLES = {
     "timing": ("First audio, speed, memory", timing_table),
     "wer": ("Word error rate", wer_table),
@@ -129,6 +139,7 @@ TABLES = {
     "cloning": ("Cloning", cloning_table),
     "streams": ("Live streams", streams_table),
     "hour": ("An hour of text", hour_table),
+    "timestamps": ("Timestamps", timestamps_table),
     "twin": ("The attention twin", twin_table),
 }
 

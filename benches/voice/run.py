@@ -6,6 +6,7 @@
     run.py cloning --heldout F          clones of the held-out speakers: similarity and WER
     run.py streams                      how many live streams two cores carry
     run.py hour                         is it flat over an hour?
+    run.py timestamps                   do the words lie where they are said to lie?
     run.py twin --attention CHECKPOINT  the attention twin beside the SSM
     run.py tables                       the newest results as Markdown
     run.py plots [--out DIR]            the newest results as pictures
@@ -30,6 +31,7 @@ import quality
 import recognise
 import sentences
 import similarity
+import timestamps
 
 sys.path.append(str(material.HERE.parent))
 from results import machine, revision  # noqa: E402  (the engine benchmark's own record of the machine)
@@ -158,13 +160,14 @@ def twin(given):
 
 def arguments():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("what", choices=["timing", "wer", "quality", "cloning", "streams", "hour", "twin", "tables", "plots"])
+    options.add_argument("what", choices=["timing", "wer", "quality", "cloning", "streams", "hour", "timestamps", "twin", "tables", "plots"])
     options.add_argument("--engines", nargs="+", help=f"of {', '.join((peers.SILLAGE, *peers.PEERS))}; all there are")
     options.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     options.add_argument("--limit", type=int, help="only the first sentences, for a quick look")
     options.add_argument("--human", type=int, default=100, help="human clips beside the engines (0: none)")
     options.add_argument("--heldout", type=Path)
     options.add_argument("--clones", type=Path)
+    options.add_argument("--aligner", type=Path, help="stages/classifier2.pt of a prepared folder, a second judge of timestamps")
     options.add_argument("--attention", help="checkpoint of the attention twin")
     options.add_argument("--out", type=Path, default=material.REPOSITORY / "docs" / "plots")
     given = options.parse_args()
@@ -183,6 +186,9 @@ def main():
     given.engines = peers.available(given.engines)
     if given.what == "streams":
         return keep("streams", {"streams": {t: measure.streams(peers.SILLAGE, t) for t in given.threads}})
+    if given.what == "timestamps":
+        figures, rows = timestamps.measured(given.limit, classifier=given.aligner)
+        return keep("timestamps", {"timestamps": figures}, {peers.SILLAGE: rows})
     if given.what == "hour":
         return keep("hour", {"hour": measure.hour(given.engines)})
     return {"timing": timing, "wer": wer, "quality": qualities, "cloning": cloning, "twin": twin}[given.what](given)

@@ -5,14 +5,14 @@
 needs what recipes/voice/requirements.txt lists (torch, numpy, safetensors). For each backbone it writes a folder
 with config.json and model.safetensors (in bf16, to which the weights are rounded first), and golden.safetensors:
 
-    voice, mu             the voice that speaks
+    voice, tokens, mu     the voice that speaks
     symbols, stresses, phrase, durations, h, steps
                           units of all phrases one after another: ids, stress, number of the phrase, whole steps,
                           text vectors, real steps
     frames                (frames, 102) as the backbone makes them, at speed 1
     log_f0, samples       the natural log of F0 of these frames, and their sound with seed 7; F0 is taken from it in
                           f64, since phases add up what is rounded
-    clip, mel, heard, heard_mu
+    clip, mel, heard, heard_tokens, heard_mu
                           a recording, its log-mel spectrogram, and the voice the speaker encoder hears in `mel`
 """
 
@@ -74,6 +74,12 @@ def build(backbone: str) -> tuple[networks.Voice, vocoding.Vocoder, dict]:
                     value.add_(0.2 * torch.randn_like(value))
         voice.duration.down.bias.fill_(math.log(2.6))
         voice.acoustic.head.weight.mul_(20)
+        voice.acoustic.head.weight[networks.MELS :: networks.MELS + 2].mul_(0.5)
+        # Attention that is not the same everywhere.
+        for name, value in voice.text.attend.named_parameters():
+            if "q_proj" in name:
+                value.mul_(3)
+        voice.speaker.query.weight.mul_(4)
         # Some frames voiced, some not.
         voice.acoustic.head.bias[networks.MELS + 1 :: networks.MELS + 2] = {"ssm": 0.0, "attention": -1.0}[backbone]
         voice.mel.mean.copy_(torch.linspace(-3, -6, networks.MELS))
@@ -83,6 +89,15 @@ def build(backbone: str) -> tuple[networks.Voice, vocoding.Vocoder, dict]:
         for tensor in (*voice.state_dict().values(), *vocoder.state_dict().values()):
             tensor.copy_(tensor.bfloat16().float())
     return voice.eval(), vocoder.eval(), config
+
+
+def someone(count: int) -> networks.Speaker:
+    """Random voices, their tokens in the steps of 1/2048 in which voices are kept."""
+    chance = torch.Generator().manual_seed(2)
+    vectors = torch.randn(count, networks.VOICE, generator=chance)
+    tokens = torch.randn(count, networks.TOKENS, networks.VOICE, generator=chance)
+    full = lambda x: torch.nn.functional.normalize(x, dim=-1) * networks.VOICE**0.5
+    return networks.Speaker(full(vectors), (full(tokens) * 2048).round() / 2048)
 
 
 def clip(seconds: float) -> torch.Tensor:
@@ -100,8 +115,8 @@ def heard(voice: networks.Voice, sound: torch.Tensor) -> dict[str, torch.Tensor]
     normal = (mel - voice.mel.mean) / voice.mel.std
     padded = torch.nn.functional.pad(normal, (0, 0, 0, -normal.shape[1] % 64))
     segment = (torch.arange(padded.shape[1]) >= normal.shape[1]).long()
-    vector, mu = voice.speaker(padded, segment[None])
-    return {"clip": sound, "mel": mel[0], "heard": vector[0], "heard_mu": mu}
+    found, mu = voice.speaker(padded, segment[None])
+    return {"clip": sound, "mel": mel[0], "heard": found.vector[0], "heard_tokens": found.tokens[0], "heard_mu": mu}
 
 
 def padded_backbone(acoustic: networks.Acoustic) -> None:
@@ -129,13 +144,13 @@ def sound_of(vocoder: vocoding.Vocoder, frames: torch.Tensor, log_f0: torch.Tens
 @torch.no_grad()
 def case(backbone: str) -> None:
     voice, vocoder, config = build(backbone)
-    vectors = torch.randn(2, networks.VOICE, generator=torch.Generator().manual_seed(2))
-    vectors = torch.nn.functional.normalize(vectors, dim=-1) * networks.VOICE**0.5
+    speakers = someone(2)
     mus = torch.tensor([5.1, 4.7])
     content = {networks.exported(n): v for n, v in voice.state_dict().items()}
     content |= {f"vocoder.{n}": v for n, v in vocoder.state_dict().items()}
     content = {n: v.bfloat16().contiguous() for n, v in content.items()}
-    content["voices.vectors"], content["voices.mu"] = vectors[None], mus
+    content["voices.vectors"], content["voices.mu"] = speakers.vector[None], mus
+    content["voices.tokens"] = speakers.tokens.reshape(1, -1, networks.VOICE)
     listed = [{"name": "low", "about": "the first", "accent": "en-US"}, {"name": "high", "about": "", "accent": "en-GB"}]
     folder = Path(__file__).parent / backbone
     folder.mkdir(exist_ok=True)
@@ -145,12 +160,13 @@ def case(backbone: str) -> None:
 
     padded_backbone(voice.acoustic)
     said = phrases()
-    made = networks.synthesise(voice, said, vectors[0])
+    speaker = speakers.map(lambda x: x[0])
+    made = networks.synthesise(voice, said, speaker)
     frames = made["frames"]
     log_f0 = mus[0] + 0.25 * frames[:, networks.MELS]
     sound = sound_of(vocoder, frames, log_f0)
     golden = {
-        "voice": vectors[0], "mu": mus[:1],
+        "voice": speaker.vector, "tokens": speaker.tokens, "mu": mus[:1],
         "symbols": torch.tensor([s for p in said for s in p["symbols"]], dtype=torch.int32),
         "stresses": torch.tensor([s for p in said for s in p["stresses"]], dtype=torch.int32),
         "phrase": torch.tensor([n for n, p in enumerate(said) for _ in p["symbols"]], dtype=torch.int32),

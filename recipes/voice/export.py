@@ -55,10 +55,11 @@ def main() -> None:
     voice.mel.mean.copy_(torch.from_numpy(statistics["mean"]))
     voice.mel.std.copy_(torch.from_numpy(statistics["std"]))
     content = tensors(voice, vocoder)
-    listed = voices.shipped(statistics)
-    content["voices.vectors"] = torch.from_numpy(np.stack([v["vector"] for v in listed])).float()[None]
-    content["voices.mu"] = torch.tensor([v["mu"] for v in listed], dtype=torch.float32)
-    config = voice.config | {"voice_space": "sillage-voice-1", "voices": [{k: v[k] for k in ("name", "about", "accent")} for v in listed]}
+    content["voices.vectors"] = torch.from_numpy(statistics["vectors"])[None]
+    content["voices.tokens"] = torch.from_numpy(statistics["tokens"]).flatten(0, 1)[None]
+    content["voices.mu"] = torch.from_numpy(statistics["means"])
+    listed = voices.shipped()
+    config = voice.config | {"voices": listed}
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "config.json").write_text(json.dumps(config, ensure_ascii=False, indent=1) + "\n")
     save_file(content, options.out / "model.safetensors", {"format": "pt"})

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from batches import Corpus, frames_of, references
+from batches import Corpus, Disguise, references
 from model import MELS, VOICE, Voice
 
 # LibriSpeech is sampled at 16 kHz: its bands from here up hold nothing to learn from.
@@ -19,12 +19,14 @@ class SpeakerHeads(nn.Module):
         self.classes = nn.Parameter(torch.randn(speakers, VOICE))
         self.imitate = nn.Linear(VOICE, taught)
 
-    def forward(self, voice: Tensor, speaker: Tensor, taught: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, voice: Tensor, speaker: Tensor, taught: Tensor, plain: Tensor) -> tuple[Tensor, Tensor]:
+        """`plain` (rows,): 1 for speakers who are themselves, 0 for those in disguise, who count for neither."""
         cosine = F.normalize(voice, dim=-1) @ F.normalize(self.classes, dim=-1).T
         margin = F.one_hot(speaker, cosine.shape[1]) * 0.2
-        known = taught.abs().sum(-1) > 0
+        known = (taught.abs().sum(-1) > 0) * plain
         imitation = 1 - F.cosine_similarity(self.imitate(voice), taught.float(), dim=-1)
-        return F.cross_entropy(24 * (cosine - margin), speaker), (imitation * known).sum() / known.sum().clamp(min=1)
+        confused = F.cross_entropy(24 * (cosine - margin), speaker, reduction="none")
+        return mean(confused, plain), mean(imitation, known)
 
 
 def disturbed(mel: Tensor) -> Tensor:
@@ -32,21 +34,22 @@ def disturbed(mel: Tensor) -> Tensor:
     rows, _, bands = mel.shape
     device = mel.device
     ramp = torch.linspace(-1, 1, bands, device=device)
-    tilt = torch.randn(rows, 2, device=device) * 0.15
+    tilt = torch.randn(rows, 2, device=device) * 0.08
     mel = mel + (tilt[:, :1] * ramp + tilt[:, 1:] * (ramp.square() - 0.33))[:, None]
     mel = mel + torch.randn_like(mel) * torch.rand(rows, 1, 1, device=device) * 0.15
     narrow = (torch.rand(rows, 1, 1, device=device) < 0.1) & (torch.arange(bands, device=device) > 60)
     return torch.where(narrow, torch.full_like(mel, -2.5), mel)
 
 
-def predict(model: Voice, corpus: Corpus, batch: dict[str, Tensor], training: bool = True) -> dict[str, Tensor]:
+def predict(model: Voice, corpus: Corpus, batch: dict[str, Tensor], disguise: Disguise | None = None,
+            training: bool = True) -> dict:
     """Everything the networks say about a batch of rows."""
-    reference, segment = references(corpus, batch)
+    reference, segment = references(corpus, batch, disguise)
     reference = disturbed(reference) if training else reference
     voice, mu = model.speaker(reference, segment)
-    used = voice + 0.05 * torch.randn_like(voice) if training else voice
+    used = voice.map(lambda x: x + 0.05 * torch.randn_like(x)) if training else voice
     h = model.text(batch["symbol"], batch["stress"], batch["first"], used, batch["phrase"])
-    out = model.acoustic(h, used, batch["unit"], batch["done"], batch["left"], batch["prompt"], batch["segment"])
+    out = model.acoustic(h, used.vector, batch["unit"], batch["done"], batch["left"], batch["prompt"], batch["segment"])
     return {"voice": voice, "mu": mu, "steps": model.duration(h).float(), "frames": model.frames(out).float()}
 
 
@@ -54,9 +57,10 @@ def mean(values: Tensor, weight: Tensor) -> Tensor:
     return (values * weight).sum() / weight.expand_as(values).sum().clamp(min=1)
 
 
-def acoustic_losses(made: dict[str, Tensor], corpus: Corpus, batch: dict[str, Tensor], truth: dict[str, Tensor]):
+def acoustic_losses(made: dict, corpus: Corpus, batch: dict[str, Tensor], truth: dict[str, Tensor],
+                    disguise: Disguise | None = None) -> dict[str, Tensor]:
     """Unweighted parts, by name."""
-    narrow = torch.from_numpy(corpus.narrow_speakers).to(batch["speaker"].device)[batch["speaker"]]
+    narrow = corpus.narrow_speakers[batch["speaker"]]
     bands = (torch.arange(MELS, device=narrow.device) < BANDLIMIT) | ~narrow[:, None]
     frames, mask = made["frames"], truth["mask"]
     weight = mask[..., None] * bands[:, None].float()
@@ -64,12 +68,13 @@ def acoustic_losses(made: dict[str, Tensor], corpus: Corpus, batch: dict[str, Te
     counted = (target >= 0).float()
     step = torch.log1p(target.clamp(min=0).float())
     voiced = mask * (0.1 + 0.9 * truth["voiced"])
+    mu = corpus.means[batch["speaker"]] + (disguise.stretch if disguise else 0.0)
     return {
         "mel": mean((frames[..., :MELS] - truth["mel"]).abs(), weight),
         "pitch": mean((frames[..., MELS] - truth["pitch"]).abs(), voiced),
         "voicing": mean(F.binary_cross_entropy_with_logits(frames[..., MELS + 1], truth["voiced"], reduction="none"), mask),
         "duration": mean((made["steps"] - step).abs(), counted),
-        "mu": (made["mu"] - corpus.means[batch["speaker"]]).abs().mean(),
+        "mu": (made["mu"] - mu).abs().mean(),
     }
 
 

@@ -14,9 +14,9 @@ OUT/heldout.json, too, is kept when it is there, so that who was held out once s
 
 import argparse
 import json
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from zlib import crc32
 
@@ -29,7 +29,7 @@ import features
 import real
 import splits
 import table
-from embed import LEAST, Embedder
+from embed import LEAST, Embedder, excerpt
 from teacher import teacher_rows
 from transcribe import transcribe
 from units import Units, pauses
@@ -46,6 +46,7 @@ class Job:
     teacher: Path | None
     epochs: int
     processes: int
+    device: str
     embedded: bool
 
     @property
@@ -61,7 +62,7 @@ def teach(job: Job) -> list[table.Row]:
     """Rows of the teacher's speech."""
     path = job.stages / "kokoro.jsonl"
     if not path.exists():
-        table.save_rows(path, teacher_rows(job.source / "kokoro.jsonl", "kokoro"))
+        table.save_rows(path, teacher_rows(job.source / "kokoro.jsonl", "kokoro", "", job.processes))
     return table.read_rows(path)
 
 
@@ -187,12 +188,18 @@ def embed(job: Job, name: str, rows: list[table.Row], found: list[table.Measured
             known = dict(zip(saved["id"].tolist(), saved["vectors"].astype(np.float32)))
     missing = [i for i in wanted(name, rows) if rows[i].id not in known]
     if missing:
-        embedder = Embedder(job.xvoice)
-        for i in missing:
-            known[rows[i].id] = embedder(sound_of(job, rows[i]) * found[i].gain)
+        embedder = Embedder(job.xvoice, job.device)
+        with ThreadPoolExecutor(job.processes) as pool:
+            sounds = pool.map(lambda i: excerpt(sound_of(job, rows[i]) * found[i].gain), missing)
+            for some in batched(missing, 64):
+                known |= zip((rows[i].id for i in some), embedder(list(islice(sounds, len(some)))))
         np.savez(path, id=np.array(list(known)), vectors=np.array(list(known.values()), dtype=np.float16))
     for row, one in zip(rows, found):
         one.embedding = known.get(row.id)
+
+
+def batched(items: list, size: int):
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def complete(rows: list[table.Row], found: list[table.Measured]) -> None:
@@ -216,7 +223,7 @@ def everything(job: Job) -> None:
     for corpus in REAL:
         parts[corpus] = recorded(job, corpus, hearing)
     if job.teacher:
-        parts["teacher"] = teacher_rows(job.teacher / "teacher.jsonl", "teacher", "teacher:")
+        parts["teacher"] = teacher_rows(job.teacher / "teacher.jsonl", "teacher", "teacher:", job.processes)
     rows, found = [], []
     for name, part in parts.items():
         here = measured(job, name, part)
@@ -241,6 +248,7 @@ def main() -> None:
     options.add_argument("--teacher", type=Path, help="folder with teacher.jsonl, more speech made with the teacher")
     options.add_argument("--epochs", type=int, default=6, help="of the aligner's classifier")
     options.add_argument("--processes", type=int, default=2)
+    options.add_argument("--device", default="cpu", help="for the embeddings")
     options.add_argument("--no-embeddings", dest="embedded", action="store_false")
     everything(Job(**vars(options.parse_args())))
 

@@ -12,7 +12,7 @@ import torch
 
 import data
 from export import networks
-from model import MELS, SAMPLE_RATE, synthesise
+from model import MELS, SAMPLE_RATE, Speaker, synthesise
 from vocoder import hash_noise
 from voices import SHIPPED
 
@@ -37,9 +37,9 @@ def phrases_of(phonemes: str, symbols: list[str]) -> list[dict]:
 
 
 @torch.no_grad()
-def sound_of(voice, vocoder, phonemes: str, vector: torch.Tensor, mu: float, seed: int = 0, speed: float = 1.0):
+def sound_of(voice, vocoder, phonemes: str, speaker: Speaker, mu: float, seed: int = 0, speed: float = 1.0):
     """24 kHz samples of one utterance."""
-    made = synthesise(voice, phrases_of(phonemes, voice.config["symbols"]), vector, speed)
+    made = synthesise(voice, phrases_of(phonemes, voice.config["symbols"]), speaker, speed)
     frames = made["frames"]
     log_f0 = mu + 0.25 * frames[:, MELS]
     voiced = (frames[:, MELS + 1] > 0).float()
@@ -62,13 +62,14 @@ def main() -> None:
     voice, vocoder = networks(options.runs)
     statistics = np.load(options.statistics)
     number = [name for name, *_ in SHIPPED].index(options.voice)
-    vector, mu = torch.from_numpy(statistics["vectors"][number]), float(statistics["means"][number])
+    speaker = Speaker(*(torch.from_numpy(statistics[part][number]) for part in ("vectors", "tokens")))
+    mu = float(statistics["means"][number])
     say = G2P()
     options.out.mkdir(parents=True, exist_ok=True)
     for n, text in enumerate(options.text):
         phonemes = say(text)
         phonemes = phonemes[0] if isinstance(phonemes, tuple) else phonemes
-        sound, _ = sound_of(voice, vocoder, phonemes, vector, mu, speed=options.speed)
+        sound, _ = sound_of(voice, vocoder, phonemes, speaker, mu, speed=options.speed)
         soundfile.write(options.out / f"{n:03}.wav", np.clip(sound, -1, 1), SAMPLE_RATE)
         print(f"{n:03}.wav  {len(sound) / SAMPLE_RATE:.2f} s  {phonemes}")
 

@@ -30,12 +30,14 @@ def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
 @dataclass
 class Context:
     """Which tokens may see which. same (taps, batch, length): token t and token t - k share a segment;
-    start (batch, length): t is its segment's first; segment and position serve attention."""
+    start (batch, length): t is its segment's first; segment and position serve attention; `prefix` is how many tokens
+    at the start of every row are seen by all later ones, as if each segment had been fed them first."""
 
     segment: Tensor
     start: Tensor
     same: Tensor
     position: Tensor
+    prefix: int = 0
 
     @staticmethod
     def of(segment: Tensor, taps: int = 7) -> "Context":
@@ -47,6 +49,17 @@ class Context:
         index = torch.arange(length, device=segment.device).expand_as(segment)
         first = torch.where(start, index, torch.zeros_like(index)).cummax(1).values
         return Context(segment, start, same, index - first)
+
+    @staticmethod
+    def after(prefix: int, segment: Tensor) -> "Context":
+        """Rows that begin with `prefix` shared tokens, followed by tokens of the given segments. For attention only:
+        what a convolution or a scan carries is not shared."""
+        rows = segment.shape[0]
+        whole = torch.cat([segment.new_full((rows, prefix), -9), segment], 1)
+        context = Context.of(whole)
+        later = torch.arange(whole.shape[1], device=segment.device) >= prefix
+        context.position, context.prefix = context.position + prefix * later, prefix
+        return context
 
 
 def causal_taps(x: Tensor, weight: Tensor, bias: Tensor, same: Tensor) -> Tensor:
@@ -142,7 +155,8 @@ class Attention(nn.Module):
         q, k, v = split(self.q_proj(h)), split(self.k_proj(h)), split(self.v_proj(h))
         q, k = self.rotate(q, context.position), self.rotate(k, context.position)
         causal = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
-        mask = causal & (context.segment[:, :, None] == context.segment[:, None, :])
+        shared = torch.arange(length, device=x.device) < context.prefix
+        mask = causal & ((context.segment[:, :, None] == context.segment[:, None, :]) | shared)
         y = F.scaled_dot_product_attention(q, k, v.to(q.dtype), attn_mask=mask[:, None])
         return self.o_proj(y.transpose(1, 2).reshape(batch, length, -1)).float()
 

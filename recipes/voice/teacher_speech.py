@@ -6,11 +6,12 @@ Three commands, each seeded and resumable:
     teacher_speech.py speak --out DIR --voices VOICES --model kokoro.onnx [--backend onnx|torch] [--part 0 --parts 1]
     teacher_speech.py index --out DIR
 
-`plan` writes DIR/plan.jsonl (what is said, by whom, in which phonemes), `speak` writes DIR/clips/*.opus and a
-journal with the durations, `index` writes DIR/teacher.jsonl with the clips that exist, one object a line:
+`plan` writes DIR/plan.jsonl (what is said, by whom, in which phonemes), `speak` writes DIR/clips/* and a journal with
+the durations, `index` writes DIR/teacher.jsonl with the clips that exist, one object a line:
 path, speaker, blend, speed, accent, seconds, text, phonemes, durations. `durations` holds one count per input id
 (one id per phoneme character and one at either end) in units of 600 samples at 24 kHz, as the model used them.
-The sound is Ogg Opus, 24 kHz mono, about 46 kbit/s. The defaults give 14.3 hours by 28 voices and 492 blends.
+The sound is 24 kHz mono, FLAC, or with `plan --format opus` Ogg Opus of about 46 kbit/s, a seventh of the size. The
+default number of clips gives 14.3 hours by 28 voices and 492 blends.
 
 The pieces and their licences: Kokoro-82M v1.0 weights and voice packs (hexgrad, Apache-2.0), here as an fp32 ONNX
 graph (325 532 232 bytes) and voices/*.bin (float32 [510, 256]) as shipped by the npm package kokoro-js (Apache-2.0);
@@ -26,7 +27,9 @@ from __future__ import annotations
 import argparse
 import json
 import random
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +54,7 @@ SPEEDS = [0.85, 0.9, 0.95, 1.0, 1.0, 1.0, 1.05, 1.1, 1.15, 1.2]
 # ------------------------------------------------------------------------------------------------ plan
 def draw_texts(args: argparse.Namespace, rng: random.Random, count: int) -> list[str]:
     """`count` sentences: 48 % books, 12 % the given texts, 40 % templates; 15 % questions, 10 % exclamations."""
-    books = sorted(set(teacher_text.book_sentences(args.books, rng, 72)))
+    books = sorted(set(teacher_text.book_sentences(args.books, rng, max(72, count // 180))))
     known = sorted({json.loads(line)["text"] for line in args.texts.open(encoding="utf-8")})
     rng.shuffle(books)
     rng.shuffle(known)
@@ -108,7 +111,7 @@ def plan(args: argparse.Namespace) -> None:
         accent = "en-GB" if (blend[3] if blend else speaker).startswith("b") else "en-US"
         phonemes = phonemes_of(g2p[accent], text)
         if phonemes:
-            rows.append({"path": f"clips/{len(rows):05d}.opus", "speaker": speaker, "blend": blend,
+            rows.append({"path": f"clips/{len(rows):05d}.{args.format}", "speaker": speaker, "blend": blend,
                          "speed": rng.choice(SPEEDS), "accent": accent, "text": text, "phonemes": phonemes})
     args.out.mkdir(parents=True, exist_ok=True)
     with (args.out / "plan.jsonl").open("w", encoding="utf-8") as out:
@@ -167,12 +170,14 @@ def speak_torch(rows: list[dict], voices: Voices, model: Path) -> Iterator[tuple
 
 
 def save_clip(folder: Path, row: dict, sound: np.ndarray) -> None:
-    """Write one clip as Ogg Opus, quieter where it would clip; the file bears its name only when it is whole."""
+    """Write one clip, quieter where it would clip; the file bears its name only when it is whole."""
     import soundfile
 
     path = folder / row["path"]
     part = path.with_suffix(".part")
-    soundfile.write(part, sound * min(1.0, 0.99 / max(1e-9, float(np.abs(sound).max()))), RATE, format="OGG", subtype="OPUS", compression_level=0.83)
+    how = {".opus": dict(format="OGG", subtype="OPUS", compression_level=0.83), ".flac": dict(format="FLAC", subtype="PCM_16")}
+    level = min(1.0, 0.99 / max(1e-9, float(np.abs(sound).max())))
+    soundfile.write(part, sound * level, RATE, **how[path.suffix])
     part.rename(path)
 
 
@@ -184,13 +189,23 @@ def speak(args: argparse.Namespace) -> None:
     done = {json.loads(line)["path"] for line in journal.open(encoding="utf-8")} if journal.exists() else set()
     rows = [row for row in rows[args.part :: args.parts] if row["path"] not in done]
     backend = {"onnx": speak_onnx, "torch": speak_torch}[args.backend]
-    with journal.open("a", encoding="utf-8") as out:
+    with journal.open("a", encoding="utf-8") as out, ThreadPoolExecutor(4) as pool:
+        saving: deque = deque()
+
+        def finish() -> None:
+            done, entry = saving.popleft()
+            done.result()
+            out.write(json.dumps(entry) + "\n")
+            out.flush()
+
         for row, sound, steps in backend(rows, Voices(args.voices), args.model):
             if sum(steps) > MAX_STEPS:
                 continue
-            save_clip(args.out, row, sound)
-            out.write(json.dumps({"path": row["path"], "durations": steps}) + "\n")
-            out.flush()
+            saving.append((pool.submit(save_clip, args.out, row, sound), {"path": row["path"], "durations": steps}))
+            if len(saving) > 64:
+                finish()
+        while saving:
+            finish()
 
 
 def index(args: argparse.Namespace) -> None:
@@ -220,6 +235,7 @@ def main() -> None:
     parser.add_argument("--books", type=Path, help="jsonl.zst file of public-domain books")
     parser.add_argument("--texts", type=Path, help="jsonl file whose texts are read again")
     parser.add_argument("--clips", type=int, default=13_235, help="about 4 s each")
+    parser.add_argument("--format", choices=["flac", "opus"], default="flac")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--backend", choices=["onnx", "torch"], default="onnx")

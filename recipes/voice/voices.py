@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from model import FRAMES
 
@@ -35,27 +36,28 @@ LONGEST = 480  # steps of a recording that are shown to the encoder
 
 @torch.no_grad()
 def speaker_vectors(encoder, corpus, names: list[str], most: int = 40) -> dict[str, np.ndarray]:
-    """Per named speaker: the mean voice vector over up to `most` of its training recordings, of full length."""
+    """Per named speaker: the mean voice over up to `most` of its training recordings, its parts of full length."""
     index = {speaker["name"]: n for n, speaker in enumerate(corpus.data.speakers)}
-    vectors, means = [], []
+    vectors, tokens, means = [], [], []
+    mean = lambda found: (F.normalize(torch.stack(found).mean(0), dim=-1) * found[0].shape[-1] ** 0.5).cpu().numpy()
     for name in names:
         own = np.flatnonzero((corpus.data.speaker == index[name]) & (corpus.data.split == 0) & (corpus.steps >= 80))
         found = []
         for u in own[:most]:
             a, b = int(corpus.offset[u]), int(min(corpus.offset[u + 1], corpus.offset[u] + LONGEST))
             mel = corpus.mel[a * FRAMES : b * FRAMES].float()
-            mel = torch.nn.functional.pad(mel, (0, 0, 0, -len(mel) % 64))
+            mel = F.pad(mel, (0, 0, 0, -len(mel) % 64))
             segment = (torch.arange(len(mel), device=mel.device) >= (b - a) * FRAMES).long()
-            found.append(encoder(mel[None], segment[None])[0][0])
-        mean = torch.nn.functional.normalize(torch.stack(found).mean(0), dim=-1) * len(found[0]) ** 0.5
-        vectors.append(mean.cpu().numpy())
+            found.append(encoder(mel[None], segment[None])[0])
+        vectors.append(mean([v.vector[0] for v in found]))
+        tokens.append(mean([v.tokens[0] for v in found]))
         means.append(corpus.means[index[name]].item())
-    return {"vectors": np.stack(vectors), "means": np.array(means, dtype=np.float32)}
+    return {"vectors": np.stack(vectors), "tokens": np.stack(tokens), "means": np.array(means, dtype=np.float32)}
 
 
-def shipped(statistics) -> list[dict]:
-    rows = zip(SHIPPED, statistics["vectors"], statistics["means"])
-    return [{"name": n, "accent": a, "about": t, "vector": v, "mu": float(m)} for (n, _, a, t), v, m in rows]
+def shipped() -> list[dict]:
+    """Name, accent and description of the shipped voices."""
+    return [{"name": n, "accent": a, "about": t} for n, _, a, t in SHIPPED]
 
 
 def main() -> None:

@@ -125,6 +125,21 @@ fn speed_pitch_filters_codecs_and_gain() {
 }
 
 #[test]
+fn a_second_is_enough_at_any_speed_in_range() {
+    let marked = apply(&speech(12.0, 4), &Key::PUBLIC, 42);
+    for percent in [89, 90, 91, 95, 105, 109, 110, 111] {
+        let other = 24_000 * 100 / percent;
+        let sound = resample(&marked, SAMPLE_RATE, other).unwrap();
+        let pieces = sound.chunks_exact(RATE);
+        let (all, found) = (
+            pieces.len(),
+            pieces.filter(|s| detect(s, None).marked).count(),
+        );
+        assert!(found + 1 >= all, "{percent} %: {found} of {all}");
+    }
+}
+
+#[test]
 fn the_pattern_never_changes() {
     // Sound that is marked today must be found by every later version.
     let hash = |key: &Key, payload: u32| {

@@ -64,7 +64,7 @@ pub(crate) fn voice(model: &VoiceModel, home: &Home, name: &str) -> Result<Voice
     if path.extension().is_some_and(|ending| ending == ENDING)
         || name.contains(std::path::MAIN_SEPARATOR)
     {
-        return Ok(Voice::load(path)?);
+        return load(model, path);
     }
     if let Some(voice) = model
         .voices()
@@ -76,7 +76,7 @@ pub(crate) fn voice(model: &VoiceModel, home: &Home, name: &str) -> Result<Voice
     check_name(name)?;
     let path = path_of(home, name);
     if path.exists() {
-        return Ok(Voice::load(path)?);
+        return load(model, &path);
     }
     let mut names: Vec<String> = model
         .voices()
@@ -88,6 +88,13 @@ pub(crate) fn voice(model: &VoiceModel, home: &Home, name: &str) -> Result<Voice
         "there is no voice '{name}'; there are: {}",
         names.join(", ")
     )
+}
+
+/// A voice from a file, if the model can speak it.
+pub(crate) fn load(model: &VoiceModel, path: &Path) -> Result<Voice> {
+    let voice = Voice::load(path)?;
+    model.check_voice(&voice)?;
+    Ok(voice)
 }
 
 /// The user's voice files by name, in order.

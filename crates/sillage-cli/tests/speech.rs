@@ -123,6 +123,9 @@ fn what_is_said_is_signed_marked_and_timed() {
         );
         assert!(start >= last && end > start, "{word}");
         last = start;
+        let phonemes = word["phonemes"].as_array().unwrap();
+        assert_eq!(phonemes.first().unwrap()["start"], word["start"], "{word}");
+        assert_eq!(phonemes.last().unwrap()["end"], word["end"], "{word}");
     }
     let manifest = user.json(&["manifest", "a.wav", "--json"]);
     assert_eq!(manifest["state"], "verified");
@@ -272,8 +275,18 @@ fn voices_are_listed_mixed_and_removed() {
     );
     std::fs::create_dir_all(user.path("home/voices")).unwrap();
     std::fs::write(user.path("home/voices/torn.voice"), b"\x89SILVOX\n\x01").unwrap();
+    std::fs::write(
+        user.path("home/voices/old.voice"),
+        b"\x89SILVOX\n\x01\0\0\0",
+    )
+    .unwrap();
     assert_eq!(list(&user).len(), shipped.len());
+    assert!(user.ok(&["voices"]).1.contains("old: the voice file is of"));
     user.fails(&["say", "Hi.", "--voice", "torn", "-o", "m.wav"]);
+    assert!(
+        user.fails(&["say", "Hi.", "--voice", "old", "-o", "m.wav"])
+            .contains("clone the voice again")
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Moving utterances on: any number at once, the weights read once for all of them.
 
+use crate::acoustic::TextVoice;
 use crate::config::{AHEAD, FRAME, FRAMES_PER_STEP, HOP, MELS};
 use crate::error::VoiceError;
 use crate::model::VoiceModel;
@@ -139,10 +140,10 @@ impl VoiceModel {
 
     /// Encodes the front phrase of each of these utterances.
     fn encode(&self, cx: &Compute, utterances: &mut [&mut Utterance]) -> Result<(), VoiceError> {
-        let mut fronts: Vec<(&Phrase, &[f32])> = Vec::new();
+        let mut fronts: Vec<(&Phrase, &TextVoice)> = Vec::new();
         for utterance in utterances.iter() {
             if let Some(front) = utterance.queue.front() {
-                fronts.push((&front.phrase, &utterance.speaker.text_term));
+                fronts.push((&front.phrase, &utterance.speaker.text));
             }
         }
         let encoded = self.text.encode(cx, &fronts)?;

@@ -21,6 +21,8 @@ pub const FRAMES_PER_STEP: usize = 2;
 pub const STEP_SECONDS: f64 = (HOP * FRAMES_PER_STEP) as f64 / SAMPLE_RATE as f64;
 /// Numbers of a voice vector; its length (as a vector) is the square root of this.
 pub const VOICE_DIM: usize = 128;
+/// Vectors of a voice beside the one that sums it up, of as many numbers and the same length.
+pub const VOICE_TOKENS: usize = 24;
 /// Frames ahead that the vocoder looks.
 pub(crate) const AHEAD: usize = 2;
 /// Steps from either end of a unit that are told apart.
@@ -46,12 +48,13 @@ pub(crate) struct Config {
     pub(crate) symbols: Vec<String>,
     /// Lowest bands that the speaker encoder sees.
     pub(crate) speaker_bands: usize,
-    /// Which space voice vectors live in: vectors are of use to models of the same space only.
+    /// Which space voices live in: their vectors and tokens are of use to models of the same space only.
     pub(crate) voice_space: String,
-    /// The voices that come with the checkpoint; their vectors are tensors.
+    /// The voices that come with the checkpoint; their vectors and tokens are tensors.
     pub(crate) voices: Vec<ShippedVoice>,
     pub(crate) text_forward: StackConfig,
     pub(crate) text_backward: StackConfig,
+    pub(crate) text_attend: StackConfig,
     pub(crate) acoustic: StackConfig,
     pub(crate) vocoder: StackConfig,
     pub(crate) speaker: StackConfig,
@@ -99,6 +102,7 @@ impl Config {
             ("frames_per_step", FRAMES_PER_STEP as u64),
             ("mels", MELS as u64),
             ("voice_dim", VOICE_DIM as u64),
+            ("voice_tokens", VOICE_TOKENS as u64),
             ("near", NEAR as u64),
             ("noise_bands", NOISE_BANDS as u64),
         ] {
@@ -121,10 +125,14 @@ impl Config {
         let stack = |name: &str, value: Option<&Value>| {
             StackConfig::read(name, value.unwrap_or(&Value::Null))
         };
-        let text = value.get("text");
+        let text = |name: &str| {
+            let part = value.get("text").and_then(|text| text.get(name));
+            stack(&format!("text.{name}"), part)
+        };
         Ok(Config {
-            text_forward: stack("text.forward", text.and_then(|t| t.get("forward")))?,
-            text_backward: stack("text.backward", text.and_then(|t| t.get("backward")))?,
+            text_forward: text("forward")?,
+            text_backward: text("backward")?,
+            text_attend: text("attend")?,
             acoustic: stack("acoustic", value.get("acoustic"))?,
             vocoder: stack("vocoder", value.get("vocoder"))?,
             speaker: stack("speaker", value.get("speaker"))?,

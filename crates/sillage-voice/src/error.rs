@@ -157,6 +157,17 @@ pub enum VoiceFileError {
     /// It does not begin as voice files do.
     #[error("this is no voice file; voices are made with `sillage clone`")]
     NotAVoice,
+    /// It is from before voices had tokens.
+    #[error(
+        "the voice file is of version {found}, this build reads {known}: older voices lack what it \
+         speaks with; clone the voice again from its recording"
+    )]
+    Old {
+        /// Its version.
+        found: u32,
+        /// What this build reads.
+        known: u32,
+    },
     /// It is of a later version.
     #[error("the voice file is of version {found}, this build reads {known}; use a newer build")]
     Version {
@@ -190,8 +201,11 @@ pub enum FrozenError {
     /// It does not begin as frozen utterances do.
     #[error("these bytes are no frozen utterance")]
     NotFrozen,
-    /// It is of a later version.
-    #[error("the utterance was frozen by version {found}, this build reads {known}")]
+    /// It is of another version.
+    #[error(
+        "the utterance was frozen by version {found}, this build reads {known}; \
+         resume it with the build that froze it, or speak it again"
+    )]
     Version {
         /// Its version.
         found: u32,

@@ -3,7 +3,7 @@
 //! | bytes | what |
 //! |---|---|
 //! | 8 | magic: `\x89SILUTT\n` |
-//! | 4 | version, 1 |
+//! | 4 | version, 2 (in version 1 voices had no tokens) |
 //! | 4 | bytes of the header |
 //! | … | the header: JSON with the phrases to come and where in them the utterance is |
 //! | … | its voice, as a voice file |
@@ -26,7 +26,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128;
 
 const MAGIC: [u8; 8] = *b"\x89SILUTT\n";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEAD: usize = 16;
 const SUM: usize = 16;
 /// Frames are counted no further: four hundred years of sound.

@@ -30,6 +30,7 @@ pub fn voice(bytes: &[u8]) {
             let bits = |v: &Voice| v.vector.map(f32::to_bits);
             (again.name == voice.name)
                 & (again.fields == voice.fields)
+                & (again.tokens == voice.tokens)
                 & (bits(&again) == bits(&voice))
         });
         assert!(same, "a voice changed by being written");

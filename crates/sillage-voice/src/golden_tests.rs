@@ -1,7 +1,7 @@
 //! Every stage against what PyTorch makes of the same weights (`conformance/voice`), for both backbones.
 
 use crate::advance::Plan;
-use crate::config::{FRAME, MELS};
+use crate::config::{FRAME, MELS, VOICE_DIM};
 use crate::features::log_mel;
 use crate::vocoder::{Memory, RECORD};
 use crate::{Phrase, Unit, Utterance, UtteranceOptions, VoiceModel};
@@ -118,15 +118,14 @@ impl Golden {
 #[test]
 fn text_vectors_and_durations() {
     for golden in Golden::all() {
+        let tokens = golden.model.voices()[0].tokens.values();
+        assert_eq!(tokens, golden.floats("tokens"), "{}", golden.name);
         let speaker = golden
             .model
             .speaker(&golden.cx, &golden.model.voices()[0])
             .unwrap();
         let phrases = golden.phrases();
-        let rows: Vec<_> = phrases
-            .iter()
-            .map(|p| (p, &speaker.text_term[..]))
-            .collect();
+        let rows: Vec<_> = phrases.iter().map(|p| (p, &speaker.text)).collect();
         let encoded = golden.model.text.encode(&golden.cx, &rows).unwrap();
         let encoded: Vec<_> = encoded.into_iter().map(Option::unwrap).collect();
         let h: Vec<f32> = encoded.iter().flat_map(|e| e.h.clone()).collect();
@@ -225,8 +224,17 @@ fn spectrogram_and_speaker() {
     for golden in Golden::all() {
         let mel = golden.floats("mel");
         golden.close("mel", &log_mel(&golden.floats("clip")), &mel, 1e-5);
-        let (vector, mu) = golden.model.encode_mel(&golden.cx, &mel).unwrap();
-        golden.close("vector", &vector, &golden.floats("heard"), 1e-4);
-        golden.close("mu", &[mu], &golden.floats("heard_mu"), 1e-5);
+        let voice = golden.model.encode_mel(&golden.cx, "heard", &mel).unwrap();
+        golden.close("vector", &voice.vector, &golden.floats("heard"), 1e-4);
+        golden.close("mu", &[voice.mu], &golden.floats("heard_mu"), 1e-5);
+        let tokens = golden.floats("heard_tokens");
+        // A step in which they are stored is 1e-4 of the largest.
+        golden.close("tokens", &voice.tokens.values(), &tokens, 2e-4);
+        let first = tokens.chunks(VOICE_DIM).next().unwrap();
+        let same = |row: &[f32]| row.iter().zip(first).all(|(a, b)| (a - b).abs() < 1e-3);
+        assert!(
+            !tokens.chunks(VOICE_DIM).skip(1).any(same),
+            "tokens are alike"
+        );
     }
 }

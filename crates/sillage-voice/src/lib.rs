@@ -1,9 +1,9 @@
 //! Phonemes to sound, in real time, in any voice.
 //!
 //! A [`VoiceModel`] holds the weights: a text encoder, an acoustic backbone (a state space model) that
-//! turns phonemes into frames, and a vocoder that turns frames into samples. A [`Voice`] is a vector and
-//! a name; [`VoiceModel::speaker`] brings the backbone into its state once, and every request forks that
-//! state. An [`Utterance`] is one request: phrases go in as they become known, samples come out as they
+//! turns phonemes into frames, and a vocoder that turns frames into samples. A [`Voice`] is a vector, some
+//! tokens and a name; [`VoiceModel::speaker`] brings the text encoder and the backbone into their states
+//! once, and every phrase and every request forks those states. An [`Utterance`] is one request: phrases go in as they become known, samples come out as they
 //! are made, and [`VoiceModel::advance`] moves any number of utterances at once, reading the weights once
 //! for all of them.
 //!
@@ -51,15 +51,19 @@ mod project;
 mod speaker;
 mod speech;
 mod timing;
+mod tokens;
 mod utterance;
 mod vocoder;
 mod voice;
 
-pub use config::{BINS, FRAMES_PER_STEP, HOP, MELS, N_FFT, SAMPLE_RATE, STEP_SECONDS, VOICE_DIM};
+pub use config::{
+    BINS, FRAMES_PER_STEP, HOP, MELS, N_FFT, SAMPLE_RATE, STEP_SECONDS, VOICE_DIM, VOICE_TOKENS,
+};
 pub use error::{FrozenError, VoiceError, VoiceFileError};
 pub use model::{Speaker, VoiceModel};
 pub use phrase::{LONGEST_PHRASE, Phrase, Unit, WordSpan};
 pub use speech::{Alphabet, Speech, SpeechError, SpeechOptions};
 pub use timing::{PhoneTiming, WordTiming};
+pub use tokens::Tokens;
 pub use utterance::{CHUNK, FIRST_CHUNK, FrameGains, Reset, Utterance, UtteranceOptions};
 pub use voice::Voice;

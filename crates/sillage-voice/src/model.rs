@@ -1,9 +1,10 @@
 //! The whole voice model, and a voice made ready to speak.
 
-use crate::acoustic::{Acoustic, TextEncoder};
-use crate::config::{Config, MELS, VOICE_DIM};
+use crate::acoustic::{Acoustic, TextEncoder, TextVoice};
+use crate::config::{Config, MELS, ShippedVoice, VOICE_DIM, VOICE_TOKENS};
 use crate::error::VoiceError;
-use crate::speaker::SpeakerEncoder;
+use crate::speaker::{Heard, SpeakerEncoder};
+use crate::tokens::Tokens;
 use crate::vocoder::{Synthesis, Vocoder, memory_layout};
 use crate::voice::Voice;
 use sillage_formats::Checkpoint;
@@ -31,14 +32,13 @@ pub struct VoiceModel {
     std: Vec<f32>,
 }
 
-/// A voice made ready: the backbone's state after the voice was shown to it, and what the voice adds
-/// everywhere else. Made once, shared by all utterances.
+/// A voice made ready: the states of the text encoder and of the backbone after the voice was shown to
+/// them, and what the voice adds everywhere else. Made once, shared by all utterances.
 #[derive(Debug)]
 pub struct Speaker {
     pub(crate) voice: Voice,
     pub(crate) backbone: State,
-    /// Added to every unit.
-    pub(crate) text_term: Vec<f32>,
+    pub(crate) text: TextVoice,
     /// Added to every step.
     pub(crate) step_term: Vec<f32>,
     /// The equaliser, in the scale of normalised bands.
@@ -102,9 +102,17 @@ impl VoiceModel {
         &self.voices
     }
 
-    /// The space that voice vectors of this model live in.
+    /// The space that voices of this model live in.
     pub fn voice_space(&self) -> &str {
         &self.space
+    }
+
+    /// Whether a voice is one of this model's space, and its numbers are a voice's.
+    ///
+    /// # Errors
+    /// If not; the error says which.
+    pub fn check_voice(&self, voice: &Voice) -> Result<(), VoiceError> {
+        voice.check(&self.space)
     }
 
     /// Bytes that an utterance's states occupy after `seconds` of sound.
@@ -120,12 +128,12 @@ impl VoiceModel {
     /// # Errors
     /// If it is of another voice space, or its numbers are no voice's.
     pub fn speaker(&self, cx: &Compute, voice: &Voice) -> Result<Arc<Speaker>, VoiceError> {
-        voice.check(&self.space)?;
+        self.check_voice(voice)?;
         let scaled = voice.equaliser.iter().zip(&self.std).map(|(e, s)| e / s);
         let silent = |(mean, std): (&f32, &f32)| (crate::features::SILENCE - mean) / std;
         Ok(Arc::new(Speaker {
             backbone: self.acoustic.voice_state(cx, &voice.vector)?,
-            text_term: self.text.voice_term(cx, &voice.vector),
+            text: self.text.voice(cx, voice)?,
             step_term: self.acoustic.voice_term(cx, &voice.vector),
             equaliser: scaled.collect(),
             silence: self.mean.iter().zip(&self.std).map(silent).collect(),
@@ -147,20 +155,14 @@ impl VoiceModel {
         name: &str,
         samples: &[f32],
     ) -> Result<Voice, VoiceError> {
-        let heard = self.encoder.hear(cx, samples)?;
-        Ok(Voice::new(name, &self.space, heard.vector, heard.mu))
+        Ok(self.voice_of(name, self.encoder.hear(cx, samples)?))
     }
 
-    /// The voice vector and mean log F0 that the speaker encoder gives a log-mel spectrogram as it is,
-    /// `[frames, 100]`.
+    /// The voice that the speaker encoder hears in a log-mel spectrogram as it is, `[frames, 100]`.
     ///
     /// # Errors
     /// If it has no frames, or is not finite.
-    pub fn encode_mel(
-        &self,
-        cx: &Compute,
-        mel: &[f32],
-    ) -> Result<([f32; VOICE_DIM], f32), VoiceError> {
+    pub fn encode_mel(&self, cx: &Compute, name: &str, mel: &[f32]) -> Result<Voice, VoiceError> {
         let frames = mel.len() / MELS;
         if frames == 0 || mel.iter().any(|v| !v.is_finite()) {
             return Err(VoiceError::BadClip {
@@ -168,7 +170,11 @@ impl VoiceModel {
             });
         }
         let heard = self.encoder.encode(cx, &[&mel[..frames * MELS]])?;
-        Ok((heard.vector, heard.mu))
+        Ok(self.voice_of(name, heard))
+    }
+
+    fn voice_of(&self, name: &str, heard: Heard) -> Voice {
+        Voice::new(name, &self.space, heard.vector, heard.tokens, heard.mu)
     }
 }
 
@@ -193,19 +199,22 @@ fn shipped(config: &Config, tensors: &Tensors<'_>) -> Result<Vec<Voice>, VoiceEr
     if count == 0 {
         return Ok(Vec::new());
     }
-    let vectors = tensors.values("voices.vectors", "the voices", &[count, VOICE_DIM])?;
-    let mus = tensors.values("voices.mu", "the voices", &[count])?;
-    let voices = config
-        .voices
-        .iter()
-        .zip(vectors.chunks_exact(VOICE_DIM))
-        .zip(mus);
-    Ok(voices
-        .map(|((listed, vector), mu)| {
-            let vector = std::array::from_fn(|i| vector[i]);
-            Voice::new(&listed.name, &config.voice_space, vector, mu)
-                .with_field("about", &listed.about)
-                .with_field("accent", &listed.accent)
-        })
-        .collect())
+    let role = "the voices";
+    let vectors = tensors.values("voices.vectors", role, &[count, VOICE_DIM])?;
+    let tokens = tensors.values("voices.tokens", role, &[count * VOICE_TOKENS, VOICE_DIM])?;
+    let mus = tensors.values("voices.mu", role, &[count])?;
+    let voice = |(i, listed): (usize, &ShippedVoice)| {
+        let tokens = &tokens[i * VOICE_TOKENS * VOICE_DIM..][..VOICE_TOKENS * VOICE_DIM];
+        let tokens = Tokens::new(tokens).ok_or_else(|| VoiceError::Setting {
+            key: "voices.tokens".to_owned(),
+            found: format!("a number beyond 16 in voice '{}'", listed.name),
+            expected: "tokens of length sqrt(128)".to_owned(),
+        })?;
+        let vector = std::array::from_fn(|k| vectors[i * VOICE_DIM + k]);
+        let voice = Voice::new(&listed.name, &config.voice_space, vector, tokens, mus[i]);
+        Ok(voice
+            .with_field("about", &listed.about)
+            .with_field("accent", &listed.accent))
+    };
+    config.voices.iter().enumerate().map(voice).collect()
 }

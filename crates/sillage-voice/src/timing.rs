@@ -1,6 +1,6 @@
 //! When words and phones are said.
 
-use crate::config::STEP_SECONDS;
+use crate::config::{FRAMES_PER_STEP, HOP, SAMPLE_RATE};
 use crate::phrase::Phrase;
 use serde::{Deserialize, Serialize};
 
@@ -79,5 +79,5 @@ impl Timeline {
 }
 
 fn seconds(steps: u64) -> f64 {
-    steps as f64 * STEP_SECONDS
+    steps as f64 * (HOP * FRAMES_PER_STEP) as f64 / f64::from(SAMPLE_RATE)
 }

@@ -1,18 +1,21 @@
-//! A voice as a value: a vector, a pitch, and what is to be said about it. A file of a few kilobytes.
+//! A voice as a value: a vector, tokens, a pitch, and what is to be said about it. A file of a few
+//! kilobytes.
 //!
 //! | bytes | what |
 //! |---|---|
 //! | 8 | magic: `\x89SILVOX\n` |
-//! | 4 | version, 1 |
+//! | 4 | version, 2 (in version 1 voices had no tokens) |
 //! | 4 | bytes of the description, at most 65,536 |
 //! | … | the description: JSON with the name, the voice space and free fields |
 //! | 916 | f32: 128 of the vector, the mean log F0, 100 equaliser offsets |
+//! | 6,144 | i16: 24 tokens of 128, in steps of 1/2048 |
 //! | 16 | xxh3-128 of everything above |
 //!
 //! Numbers are little-endian. The checksum finds accidents; it is no signature.
 
-use crate::config::{MELS, VOICE_DIM};
+use crate::config::{MELS, VOICE_DIM, VOICE_TOKENS};
 use crate::error::{VoiceError, VoiceFileError};
+use crate::tokens::{Tokens, stretched};
 use crate::vocoder::LOG_F0;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -21,13 +24,13 @@ use std::path::Path;
 use xxhash_rust::xxh3::xxh3_128;
 
 const MAGIC: [u8; 8] = *b"\x89SILVOX\n";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The most bytes a description may take.
 const DESCRIPTION_LIMIT: usize = 1 << 16;
 const NUMBERS: usize = VOICE_DIM + 1 + MELS;
 const HEAD: usize = 16;
 const SUM: usize = 16;
-const LONGEST_FILE: usize = HEAD + DESCRIPTION_LIMIT + 4 * NUMBERS + SUM;
+const LONGEST_FILE: usize = HEAD + DESCRIPTION_LIMIT + 4 * NUMBERS + Tokens::BYTES + SUM;
 /// No voice vector of the training recordings has an element beyond a small part of this.
 const LARGEST: f32 = 1e3;
 
@@ -38,10 +41,12 @@ pub struct Voice {
     pub name: String,
     /// Free text by name: `about`, `accent`, `language`, `consent`, ...
     pub fields: BTreeMap<String, String>,
-    /// The space its vector lives in, as the model's configuration names it.
+    /// The space its vector and tokens live in, as the model's configuration names it.
     pub space: String,
     /// What tells it from other voices; of length `sqrt(128)`.
     pub vector: [f32; VOICE_DIM],
+    /// How it says one kind of sound and another: what the text encoder looks up unit by unit.
+    pub tokens: Tokens,
     /// Mean natural logarithm of its F0 in Hz.
     pub mu: f32,
     /// Added to every frame's log-mel bands.
@@ -60,12 +65,13 @@ struct Description {
 impl Voice {
     /// A voice with a flat equaliser and no fields.
     #[must_use]
-    pub fn new(name: &str, space: &str, vector: [f32; VOICE_DIM], mu: f32) -> Self {
+    pub fn new(name: &str, space: &str, vector: [f32; VOICE_DIM], tokens: Tokens, mu: f32) -> Self {
         Voice {
             name: name.to_owned(),
             fields: BTreeMap::new(),
             space: space.to_owned(),
             vector,
+            tokens,
             mu,
             equaliser: [0.0; MELS],
         }
@@ -78,10 +84,11 @@ impl Voice {
         self
     }
 
-    /// Voices blended by weight; its fields say of what.
+    /// Voices blended by weight, vectors, tokens and all; its fields say of what.
     ///
     /// # Errors
-    /// If there are none, weights are negative or do not add up, or the voices are of different spaces.
+    /// If there are none, weights are negative or do not add up, the voices are of different spaces, or
+    /// they cancel each other.
     pub fn mix(name: &str, parts: &[(&Voice, f32)]) -> Result<Voice, VoiceError> {
         let sound = |w: f32| w.is_finite() && w >= 0.0;
         let total: f32 = parts.iter().map(|(_, weight)| weight).sum();
@@ -91,7 +98,8 @@ impl Voice {
         if !parts.iter().all(|(_, w)| sound(*w)) || total <= 0.0 || !total.is_finite() {
             return Err(VoiceError::BadMix);
         }
-        let mut mixed = Voice::new(name, &first.space, [0.0; VOICE_DIM], 0.0);
+        let (mut vector, mut equaliser, mut mu) = ([0.0; VOICE_DIM], [0.0; MELS], 0.0);
+        let mut tokens = [0.0; VOICE_TOKENS * VOICE_DIM];
         let mut recipe = Vec::new();
         for (voice, weight) in parts {
             voice.check(&first.space)?;
@@ -99,12 +107,16 @@ impl Voice {
             let add = |to: &mut [f32], from: &[f32]| {
                 to.iter_mut().zip(from).for_each(|(t, f)| *t += share * f);
             };
-            add(&mut mixed.vector, &voice.vector);
-            add(&mut mixed.equaliser, &voice.equaliser);
-            mixed.mu += share * voice.mu;
+            add(&mut vector, &voice.vector);
+            add(&mut tokens, &voice.tokens.values());
+            add(&mut equaliser, &voice.equaliser);
+            mu += share * voice.mu;
             recipe.push(format!("{}:{weight}", voice.name));
         }
-        mixed.vector = stretched(mixed.vector).ok_or(VoiceError::BadMix)?;
+        let vector = stretched(vector).ok_or(VoiceError::BadMix)?;
+        let tokens = Tokens::stretched(&tokens).ok_or(VoiceError::BadMix)?;
+        let mut mixed = Voice::new(name, &first.space, vector, tokens, mu);
+        mixed.equaliser = equaliser;
         Ok(mixed.with_field("mix", &recipe.join(" ")))
     }
 
@@ -156,6 +168,7 @@ impl Voice {
         bytes.extend(json);
         let numbers = self.vector.iter().chain([&self.mu]).chain(&self.equaliser);
         bytes.extend(numbers.flat_map(|v| v.to_le_bytes()));
+        bytes.extend(self.tokens.bytes());
         bytes.extend(xxh3_128(&bytes).to_le_bytes());
         Ok(bytes)
     }
@@ -163,7 +176,7 @@ impl Voice {
     /// Reads a file's bytes.
     ///
     /// # Errors
-    /// If they are no voice file, of a later version, or damaged.
+    /// If they are no voice file, of another version, or damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, VoiceFileError> {
         let damaged = |what| VoiceFileError::Damaged { what };
         let cut = || damaged("it is cut off");
@@ -175,15 +188,18 @@ impl Voice {
             Some(u32::from_le_bytes(bytes))
         };
         let found = word(8).ok_or_else(cut)?;
-        if found != VERSION {
-            let known = VERSION;
-            return Err(VoiceFileError::Version { found, known });
+        let known = VERSION;
+        match found {
+            VERSION => {}
+            1 => return Err(VoiceFileError::Old { found, known }),
+            _ => return Err(VoiceFileError::Version { found, known }),
         }
         let len = word(12).ok_or_else(cut)? as usize;
         if len > DESCRIPTION_LIMIT {
             return Err(damaged("its description is too long"));
         }
-        let body = HEAD + len + 4 * NUMBERS;
+        let tokens = HEAD + len + 4 * NUMBERS;
+        let body = tokens + Tokens::BYTES;
         if bytes.len() < body + SUM {
             return Err(cut());
         }
@@ -192,7 +208,7 @@ impl Voice {
         }
         let description: Description = serde_json::from_slice(&bytes[HEAD..HEAD + len])
             .map_err(|_| damaged("its description is none"))?;
-        let mut numbers = bytes[HEAD + len..body]
+        let mut numbers = bytes[HEAD + len..tokens]
             .as_chunks::<4>()
             .0
             .iter()
@@ -204,6 +220,7 @@ impl Voice {
             fields: description.fields,
             space: description.space,
             vector: std::array::from_fn(|_| next()),
+            tokens: Tokens::from_bytes(&bytes[tokens..body]).ok_or_else(cut)?,
             mu: next(),
             equaliser: std::array::from_fn(|_| next()),
         })
@@ -225,7 +242,7 @@ impl Voice {
     /// Reads a file.
     ///
     /// # Errors
-    /// If it cannot be read, is no voice file, of a later version, or damaged.
+    /// If it cannot be read, is no voice file, of another version, or damaged.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, VoiceFileError> {
         let read = || -> std::io::Result<Vec<u8>> {
             let mut bytes = Vec::new();
@@ -240,17 +257,4 @@ impl Voice {
         })?;
         Voice::from_bytes(&bytes)
     }
-}
-
-/// The vector with the length that all voice vectors have; `None` if it has no direction.
-pub(crate) fn stretched(mut vector: [f32; VOICE_DIM]) -> Option<[f32; VOICE_DIM]> {
-    let squares: f64 = vector.iter().map(|v| f64::from(*v).powi(2)).sum();
-    let factor = (VOICE_DIM as f64 / squares).sqrt();
-    if !factor.is_finite() {
-        return None;
-    }
-    vector
-        .iter_mut()
-        .for_each(|v| *v = (f64::from(*v) * factor) as f32);
-    Some(vector)
 }

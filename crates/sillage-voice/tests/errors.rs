@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use sillage_formats::Checkpoint;
 use sillage_kernels::Compute;
 use sillage_voice::{
-    FrozenError, Phrase, Unit, Utterance, UtteranceOptions, VOICE_DIM, Voice, VoiceError,
-    VoiceFileError, VoiceModel, WordSpan,
+    FrozenError, Phrase, Tokens, Unit, Utterance, UtteranceOptions, VOICE_DIM, VOICE_TOKENS, Voice,
+    VoiceError, VoiceFileError, VoiceModel, WordSpan,
 };
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -62,6 +62,19 @@ fn models_that_do_not_fit_say_why() {
     );
     says(|c| c["version"] = json!(2), &["version", "2"]);
     says(|c| c["hop"] = json!(256), &["hop", "256", "300"]);
+    says(
+        |c| c["voice_tokens"] = json!(null),
+        &["voice_tokens", "null", "24", "export the model again"],
+    );
+    says(|c| c["voice_tokens"] = json!(32), &["voice_tokens", "32"]);
+    says(
+        |c| c["text"]["attend"] = json!(null),
+        &["text.attend", "d_model"],
+    );
+    says(
+        |c| c["text"]["attend"]["d_model"] = json!(192),
+        &["text.attend", "192", "64"],
+    );
     says(|c| c["symbols"] = json!([]), &["symbols"]);
     says(|c| c["symbols"] = json!("a b c"), &["symbols"]);
     says(
@@ -84,6 +97,18 @@ fn models_that_do_not_fit_say_why() {
         .expect_err("it must not load")
         .to_string();
     assert!(error.contains("mel.std"), "{error}");
+    let loud = |name: &str, values: &mut [f32]| {
+        if name == "voices.tokens" {
+            values[24 * 128 + 5] = 16.0;
+        }
+    };
+    let error = altered(|_| (), loud)
+        .expect_err("it must not load")
+        .to_string();
+    assert!(
+        error.contains("voices.tokens") && error.contains("'two'"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -217,7 +242,10 @@ fn utterances_of_other_models_are_refused() {
 fn voice() -> Voice {
     let mut vector = [0.0; VOICE_DIM];
     vector.copy_from_slice(&random::numbers(4, VOICE_DIM));
-    let mut voice = Voice::new("Ada \u{1F600}", "", vector, 5.2).with_field("about", "clear");
+    let tokens = random::numbers(5, VOICE_TOKENS * VOICE_DIM);
+    let tokens = Tokens::new(&tokens).expect("tokens");
+    let mut voice =
+        Voice::new("Ada \u{1F600}", "", vector, tokens, 5.2).with_field("about", "clear");
     voice.equaliser[7] = -0.25;
     voice
 }
@@ -230,7 +258,7 @@ fn voices_keep_every_bit_and_damage_is_found() {
     voice.save(&path).expect("it is saved");
     assert_eq!(Voice::load(&path).expect("it is read"), voice);
     let bytes = voice.to_bytes().expect("bytes");
-    assert!(bytes.len() < 4096, "{} bytes", bytes.len());
+    assert!(bytes.len() < 7400, "{} bytes", bytes.len());
     for len in 0..bytes.len() {
         let cut = Voice::from_bytes(&bytes[..len]).expect_err("it is cut off");
         let expected = matches!(
@@ -247,13 +275,20 @@ fn voices_keep_every_bit_and_damage_is_found() {
     let mut more = bytes.clone();
     more.push(0);
     assert!(Voice::from_bytes(&more).is_err());
-    let mut later = bytes;
-    later[8] = 2;
-    let error = Voice::from_bytes(&later).expect_err("it is of a later version");
+    let mut other = bytes;
+    other[8] = 3;
+    let error = Voice::from_bytes(&other).expect_err("it is of a later version");
     assert!(
-        matches!(error, VoiceFileError::Version { found: 2, .. }),
+        matches!(error, VoiceFileError::Version { found: 3, .. }),
         "{error}"
     );
+    other[8] = 1;
+    let error = Voice::from_bytes(&other).expect_err("it is of an earlier version");
+    assert!(
+        matches!(error, VoiceFileError::Old { found: 1, .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("clone the voice again"));
     let error = Voice::load(folder.path().join("nobody")).expect_err("nothing is there");
     assert!(matches!(error, VoiceFileError::Io { .. }), "{error}");
     let long = voice.with_field("about", &"x".repeat(70_000));
@@ -289,18 +324,36 @@ fn voices_that_cannot_be_are_refused() {
         .speaker(&cx, &bad)
         .expect_err("it is foreign")
         .to_string();
-    assert!(error.contains("another"), "{error}");
+    assert!(
+        error.contains("another") && error.contains("clone the voice again"),
+        "{error}"
+    );
+    assert!(model.check_voice(&bad).is_err());
 }
 
 #[test]
 fn mixing_blends_and_refuses_nonsense() {
     let (a, mut b) = (voice(), voice());
     b.vector.reverse();
+    let mut tokens = b.tokens.values();
+    tokens.reverse();
+    b.tokens = Tokens::new(&tokens).expect("tokens");
     b.mu = 4.8;
     let mixed = Voice::mix("both", &[(&a, 3.0), (&b, 1.0)]).expect("they mix");
     assert!((mixed.mu - (0.75 * 5.2 + 0.25 * 4.8)).abs() < 1e-6);
     let length: f32 = mixed.vector.iter().map(|v| v * v).sum();
     assert!((length - VOICE_DIM as f32).abs() < 1e-2, "{length}");
+    for (i, token) in mixed.tokens.values().chunks(VOICE_DIM).enumerate() {
+        let length: f32 = token.iter().map(|v| v * v).sum();
+        assert!((length - VOICE_DIM as f32).abs() < 0.1, "{length}");
+        let (x, y) = (a.tokens.values(), b.tokens.values());
+        let at = i * VOICE_DIM;
+        let sum = |j: usize| 0.75 * x[at + j] + 0.25 * y[at + j];
+        let scale = token[7] / sum(7);
+        for (j, v) in token.iter().enumerate() {
+            assert!((v - scale * sum(j)).abs() < 0.05, "{v} in token {i}");
+        }
+    }
     let alone = Voice::mix("one", &[(&a, 0.5), (&b, 0.0)]).expect("they mix");
     let cosine: f32 = alone.vector.iter().zip(&a.vector).map(|(x, y)| x * y).sum();
     let scale: f32 = a.vector.iter().map(|v| v * v).sum::<f32>() * VOICE_DIM as f32;
@@ -319,6 +372,13 @@ fn mixing_blends_and_refuses_nonsense() {
     }
     assert!(matches!(Voice::mix("x", &[]), Err(VoiceError::BadMix)));
     b.vector = a.vector.map(|v| -v);
+    assert!(matches!(
+        Voice::mix("x", &[(&a, 1.0), (&b, 1.0)]),
+        Err(VoiceError::BadMix)
+    ));
+    b.vector = a.vector;
+    let against: Vec<f32> = a.tokens.values().iter().map(|v| -v).collect();
+    b.tokens = Tokens::new(&against).expect("tokens");
     assert!(matches!(
         Voice::mix("x", &[(&a, 1.0), (&b, 1.0)]),
         Err(VoiceError::BadMix)
@@ -423,6 +483,12 @@ fn clips_without_speech_are_refused() {
         .sum();
     assert!(cosine / VOICE_DIM as f32 > 0.9, "{cosine}");
     let long: Vec<f32> = samples.iter().cycle().take(24_000 * 40).copied().collect();
-    assert!(hear(&long).is_ok());
-    assert!(model.encode_mel(&cx, &[]).is_err());
+    let long = hear(&long).expect("a voice");
+    for tokens in [&voice.tokens, &long.tokens] {
+        for token in tokens.values().chunks(VOICE_DIM) {
+            let length: f32 = token.iter().map(|v| v * v).sum();
+            assert!((length - VOICE_DIM as f32).abs() < 0.1, "{length}");
+        }
+    }
+    assert!(model.encode_mel(&cx, "x", &[]).is_err());
 }

@@ -277,6 +277,20 @@ fn resets_and_everything_else_matter() {
         plain != sound(1, Reset::SentenceEnd, &text),
         "voices do nothing"
     );
+    let tokens = {
+        let mut voice = bench.speakers[0].voice().clone();
+        voice.tokens = bench.model.voices()[1].tokens.clone();
+        let speaker = bench.model.speaker(&bench.computes[0], &voice);
+        let speakers = [speaker.expect("a speaker"), bench.speakers[1].clone()];
+        Bench {
+            speakers,
+            ..Bench::new(false, false)
+        }
+    };
+    assert!(
+        plain != bits(&whole(&tokens, 0, Reset::SentenceEnd, &text).0),
+        "tokens do nothing"
+    );
     let mut louder = text.clone();
     louder[0].volume = 2.0;
     assert!(

@@ -1,9 +1,9 @@
-//! Ogg Opus (RFC 7845), through `ogg` and libopus.
+//! Ogg Opus (RFC 7845), through `ogg` and `opus-pure`.
 
 use std::io::Cursor;
 
 use ::ogg::{OggReadError, PacketReader};
-use ::opus::{Channels, Decoder};
+use opus_pure::OpusDecoder;
 
 use super::{Block, DecodeError, Taker};
 
@@ -24,12 +24,7 @@ pub(super) fn each_block(file: &[u8], take: &mut Taker<'_>) -> Result<(), Decode
         .ok_or(DecodeError::Empty)?;
     let serial = head.stream_serial();
     let head = Head::parse(&head.data)?;
-    let layout = if head.channels == 1 {
-        Channels::Mono
-    } else {
-        Channels::Stereo
-    };
-    let mut decoder = Decoder::new(RATE, layout).map_err(damaged)?;
+    let mut decoder = OpusDecoder::new(RATE as i32, head.channels).map_err(damaged)?;
     let mut pcm = vec![0f32; LONGEST * head.channels];
     let (mut seen, mut made, mut bad, mut good) = (0u64, 0u64, 0u64, 0u64);
     let seconds = |made: u64| made as f64 / f64::from(RATE);
@@ -53,7 +48,7 @@ pub(super) fn each_block(file: &[u8], take: &mut Taker<'_>) -> Result<(), Decode
         if seen == 1 {
             continue;
         }
-        let Ok(frames) = decoder.decode_float(&packet.data, &mut pcm, false) else {
+        let Ok(frames) = decoder.decode(&packet.data, LONGEST, &mut pcm) else {
             bad += 1;
             continue;
         };

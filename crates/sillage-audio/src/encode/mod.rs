@@ -92,8 +92,9 @@ pub struct Settings {
     /// The rate to write, in hertz. Opus takes 8, 12, 16, 24 and 48 kHz; MP3 8,
     /// 11.025, 12, 16, 22.05, 24, 32, 44.1 and 48 kHz.
     pub rate: u32,
-    /// Bits per second for Opus (6,000 to 256,000; 48,000 when not given) and
-    /// MP3 (the nearest of its steps; 64,000 when not given).
+    /// Bits per second for Opus (6,000 to 256,000, and at most eight a sample;
+    /// 48,000 when not given) and MP3 (the nearest of its steps; 64,000 when
+    /// not given).
     pub bit_rate: Option<u32>,
 }
 

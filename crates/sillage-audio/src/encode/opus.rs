@@ -1,7 +1,7 @@
 //! Opus in Ogg (RFC 6716, RFC 7845), mono.
 
 use ::ogg::{PacketWriteEndInfo, PacketWriter};
-use ::opus::{Application, Bitrate, Channels, Encoder};
+use opus_pure::{Application, Bandwidth, OpusEncoder};
 
 use super::sink::Sink;
 use super::{Codec, EncodeError, Settings, sign};
@@ -12,11 +12,12 @@ use crate::manifest::{Draft, OGG_FIELD, SoundHash, SoundKind};
 const PAGE: usize = 5;
 /// The number of the logical stream; any will do where there is one.
 const SERIAL: u32 = 0x5349_4c4c;
-/// The encoder's largest packet, with room to spare.
-const PACKET: usize = 4000;
 
 pub(super) struct Opus {
-    encoder: Encoder,
+    encoder: OpusEncoder,
+    /// Room for one packet: a byte a sample, which is plenty. Given more, the
+    /// encoder (0.2) codes the upper bands badly.
+    packet: Vec<u8>,
     pages: PacketWriter<'static, Vec<u8>>,
     rate: u32,
     /// Samples of one packet.
@@ -48,17 +49,21 @@ impl Opus {
                 choices,
             });
         }
-        let mut encoder = Encoder::new(rate, Channels::Mono, Application::Audio).map_err(fail)?;
+        let mut encoder = OpusEncoder::new(rate as i32, 1, Application::Audio).map_err(fail)?;
         let bits = settings.bit_rate.unwrap_or(48_000).clamp(6_000, 256_000);
-        encoder
-            .set_bitrate(Bitrate::Bits(bits as i32))
-            .map_err(fail)?;
-        let ahead = encoder.get_lookahead().map_err(fail)?.max(0) as usize;
+        encoder.bitrate_bps = bits as i32;
+        if rate == 12_000 && bits >= 16_000 {
+            // Left alone, the encoder (0.2) drops what lies above 4 kHz.
+            encoder.force_bandwidth = Some(Bandwidth::Mediumband);
+        }
+        let ahead = encoder.lookahead();
+        let frame = rate as usize / 50;
         Ok(Self {
             encoder,
             pages: PacketWriter::new(Vec::new()),
+            packet: vec![0; frame],
             rate,
-            frame: rate as usize / 50,
+            frame,
             ahead,
             pending: Vec::new(),
             held: None,
@@ -118,7 +123,11 @@ impl Opus {
         let whole = self.pending.len() / self.frame * self.frame;
         let frames: Vec<f32> = self.pending.drain(..whole).collect();
         for frame in frames.chunks_exact(self.frame) {
-            let packet = self.encoder.encode_vec_float(frame, PACKET).map_err(fail)?;
+            let bytes = self
+                .encoder
+                .encode(frame, self.frame, &mut self.packet)
+                .map_err(fail)?;
+            let packet = self.packet[..bytes].to_vec();
             self.hash.update(&(packet.len() as u32).to_le_bytes());
             self.hash.update(&packet);
             if let Some(held) = self.held.replace(packet) {

@@ -3,6 +3,7 @@
 mod lines;
 mod output;
 mod source;
+mod timestamps;
 
 use crate::console;
 use crate::speaking::{self, DEFAULT_VOICE, Home};
@@ -11,13 +12,11 @@ use output::Output;
 use serde::Serialize;
 use sillage_audio::watermark::Key;
 use sillage_kernels::Compute;
-use sillage_voice::{
-    Alphabet, FIRST_CHUNK, Reset, Speech, SpeechOptions, Utterance, VoiceModel, WordTiming,
-};
+use sillage_voice::{Alphabet, FIRST_CHUNK, Reset, Speech, SpeechOptions, Utterance, VoiceModel};
 use source::{Piece, Source};
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use timestamps::Timestamps;
 
 /// Speak a text
 ///
@@ -45,7 +44,7 @@ pub(crate) struct Args {
     /// Times the ordinary volume, 0.5 to 2
     #[arg(long, default_value_t = 1.0, value_name = "RATIO")]
     volume: f32,
-    /// Write when each word is said, in seconds, as JSON
+    /// Write when each word and its phonemes are said, in seconds, as JSON
     #[arg(long, value_name = "FILE")]
     timestamps: Option<PathBuf>,
     /// Play the sound as it is made, beside writing it
@@ -125,7 +124,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         model: &model,
         cx: &cx,
         speech,
-        words: Vec::new(),
+        timestamps: args.timestamps.is_some().then(Timestamps::default),
         computing: Duration::ZERO,
         handed: None,
         first: None,
@@ -133,8 +132,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     speaking.speak(source, &mut output)?;
     let seconds = speaking.speech.utterance.seconds();
     let file = output.finish()?;
-    if let Some(path) = &args.timestamps {
-        write_timestamps(path, &speaking.words)?;
+    if let (Some(path), Some(said)) = (&args.timestamps, &speaking.timestamps) {
+        said.write(path, model.symbols())?;
     }
     let known = |value: f64| (seconds > 0.0).then_some(value);
     let figures = Figures {
@@ -201,7 +200,8 @@ struct Speaking<'a> {
     model: &'a VoiceModel,
     cx: &'a Compute,
     speech: Speech,
-    words: Vec<WordTiming>,
+    /// Gathered where they are wanted.
+    timestamps: Option<Timestamps>,
     computing: Duration,
     handed: Option<Instant>,
     first: Option<Duration>,
@@ -247,7 +247,11 @@ impl Speaking<'_> {
         let steps = self.speech.utterance.next_chunk().max(FIRST_CHUNK);
         let utterance: &mut Utterance = &mut self.speech.utterance;
         self.model.advance(self.cx, &mut [utterance], steps)?;
-        self.words.extend(self.speech.utterance.take_words());
+        let words = self.speech.utterance.take_words();
+        let phones = self.speech.utterance.take_phones();
+        if let Some(timestamps) = &mut self.timestamps {
+            timestamps.add(words, phones);
+        }
         Ok(())
     }
 
@@ -258,12 +262,6 @@ impl Speaking<'_> {
         self.computing += began.elapsed();
         result
     }
-}
-
-fn write_timestamps(path: &std::path::Path, words: &[WordTiming]) -> Result<()> {
-    let text = serde_json::to_string_pretty(words).context("timestamps")?;
-    sillage_state::write_file(path, |file| writeln!(file, "{text}"))
-        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn tell(args: &Args, figures: &Figures) -> Result<()> {

@@ -78,7 +78,7 @@ fn list(json: bool) -> Result<()> {
     let home = Home::find()?;
     let mut own = Vec::new();
     for (name, path) in speaking::own(&home) {
-        match Voice::load(&path) {
+        match speaking::load(&model, &path) {
             Ok(voice) => own.push(voice),
             // One bad file must not hide the others.
             Err(error) => eprintln!("{name}: {error}"),

@@ -1,11 +1,11 @@
-//! Phonemes to frames: a text encoder that sees one phrase from both ends, durations, and a causal
-//! backbone that makes two frames a step.
+//! Phonemes to frames: a text encoder that sees one phrase from both ends and the voice's tokens,
+//! durations, and a causal backbone that makes two frames a step.
 
 mod durations;
 mod text;
 
 pub(crate) use durations::Clock;
-pub(crate) use text::TextEncoder;
+pub(crate) use text::{TextEncoder, TextVoice};
 
 use crate::config::{Config, FRAME, FRAMES_PER_STEP, NEAR, VOICE_DIM};
 use crate::error::VoiceError;

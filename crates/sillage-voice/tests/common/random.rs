@@ -13,6 +13,8 @@ pub(crate) const SYMBOLS: [&str; 10] = ["<bos>", "<eos>", "a", "e", "i", "k", "s
 #[derive(Clone, Copy)]
 pub(crate) struct Size {
     pub(crate) text: (usize, usize),
+    /// Pairs of attention and MLP that look at the voice's tokens.
+    pub(crate) attend: usize,
     pub(crate) acoustic: (usize, usize),
     pub(crate) vocoder: (usize, usize, usize),
     pub(crate) speaker: (usize, usize),
@@ -22,15 +24,17 @@ pub(crate) struct Size {
 #[allow(dead_code, reason = "not every target measures speed")]
 pub(crate) const FULL: Size = Size {
     text: (256, 2),
+    attend: 2,
     acoustic: (320, 6),
-    vocoder: (256, 6, 512),
-    speaker: (192, 3),
+    vocoder: (256, 6, 768),
+    speaker: (256, 3),
 };
 
 /// What tests run.
 #[allow(dead_code, reason = "not every target tests")]
 pub(crate) const TINY: Size = Size {
     text: (64, 1),
+    attend: 1,
     acoustic: (64, 2),
     vocoder: (64, 2, 96),
     speaker: (64, 1),
@@ -40,21 +44,23 @@ fn mamba2(count: usize) -> Vec<Value> {
     vec![json!({"type": "mamba2", "d_state": 64, "headdim": 64, "d_conv": 4}); count]
 }
 
+fn transformer(count: usize, d: usize, d_ff: usize) -> Vec<Value> {
+    let pair = |_| {
+        [
+            json!({"type": "attention", "heads": d / 64, "head_dim": 64}),
+            json!({"type": "mlp", "d_ff": d_ff, "activation": "gelu_tanh"}),
+        ]
+    };
+    (0..count).flat_map(pair).collect()
+}
+
 /// The configuration of a model; `attention` instead of a state space model as its backbone.
 pub(crate) fn config(size: Size, attention: bool) -> Value {
     let stack = |d: usize, blocks: Vec<Value>| json!({"d_model": d, "blocks": blocks});
     let (d, count) = size.acoustic;
-    let heads = d / 64;
     let backbone = match attention {
         false => mamba2(count),
-        true => (0..count)
-            .flat_map(|_| {
-                [
-                    json!({"type": "attention", "heads": heads, "head_dim": 64}),
-                    json!({"type": "mlp", "d_ff": 3 * d / 2, "activation": "gelu_tanh"}),
-                ]
-            })
-            .collect(),
+        true => transformer(count, d, 3 * d / 2),
     };
     let (width, pairs, d_ff) = size.vocoder;
     let trunk = (0..pairs)
@@ -66,11 +72,12 @@ pub(crate) fn config(size: Size, attention: bool) -> Value {
         })
         .collect();
     let text = || stack(size.text.0, mamba2(size.text.1));
+    let attend = transformer(size.attend, size.text.0, 2 * size.text.0);
     json!({
         "model_type": "sillage-voice", "version": 1, "sample_rate": 24_000, "hop": 300, "n_fft": 1024,
-        "frames_per_step": 2, "mels": 100, "voice_dim": 128, "speaker_bands": 84, "near": 16,
-        "noise_bands": 64, "symbols": SYMBOLS, "voices": [{"name": "one"}, {"name": "two"}],
-        "text": {"forward": text(), "backward": text()},
+        "frames_per_step": 2, "mels": 100, "voice_dim": 128, "voice_tokens": 24, "speaker_bands": 84,
+        "near": 16, "noise_bands": 64, "symbols": SYMBOLS, "voices": [{"name": "one"}, {"name": "two"}],
+        "text": {"forward": text(), "backward": text(), "attend": stack(size.text.0, attend)},
         "acoustic": stack(d, backbone),
         "vocoder": stack(width, trunk),
         "speaker": stack(size.speaker.0, mamba2(size.speaker.1)),
@@ -139,6 +146,7 @@ fn shapes(size: Size, config: &Value) -> Vec<(String, Vec<usize>)> {
     add("text.voice.weight", &[text, 128]);
     for (at, rows, cols) in [
         ("text.join", text, 2 * text),
+        ("text.token", text, 128),
         ("duration.up", text, text),
         ("duration.down", 1, text),
         ("acoustic.join", d, text),
@@ -148,10 +156,12 @@ fn shapes(size: Size, config: &Value) -> Vec<(String, Vec<usize>)> {
         ("speaker.input", speaker, 100),
         ("speaker.gate", 1, speaker),
         ("speaker.out", 129, 2 * speaker),
+        ("speaker.token", 128, speaker),
     ] {
         add(&format!("{at}.weight"), &[rows, cols]);
         add(&format!("{at}.bias"), &[rows]);
     }
+    add("speaker.query.weight", &[24, speaker]);
     add("acoustic.voice.weight", &[d, 128]);
     add("acoustic.prompt_voice.weight", &[d, 128]);
     add("acoustic.prompt", &[d]);
@@ -160,9 +170,11 @@ fn shapes(size: Size, config: &Value) -> Vec<(String, Vec<usize>)> {
     add("mel.mean", &[100]);
     add("mel.std", &[100]);
     add("voices.vectors", &[1, 2, 128]);
+    add("voices.tokens", &[1, 2 * 24, 128]);
     add("voices.mu", &[2]);
     stack("text.forward", &config["text"]["forward"], &mut out);
     stack("text.backward", &config["text"]["backward"], &mut out);
+    stack("text.attend", &config["text"]["attend"], &mut out);
     stack("acoustic.backbone", &config["acoustic"], &mut out);
     stack("vocoder.trunk", &config["vocoder"], &mut out);
     stack("speaker.trunk", &config["speaker"], &mut out);
@@ -192,7 +204,7 @@ fn values(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
         "mel.mean" => (0.5, -5.0),
         "mel.std" => (0.1, 1.5),
         "voices.mu" => (0.2, 5.0),
-        "voices.vectors" => (1.0, 0.0),
+        "voices.vectors" | "voices.tokens" => (1.0, 0.0),
         "acoustic.head.bias" => (0.3, 0.3),
         "vocoder.head.bias" => (1.0, -3.0),
         _ if name.contains("norm") => (0.3, 1.0),
