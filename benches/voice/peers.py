@@ -63,6 +63,8 @@ class Engine:
         return {key: int(fields[key].split()[0]) * 1024 for key in ("VmRSS", "VmHWM")}
 
     def ask(self, **request):
+        if request.get("wav"):
+            Path(request["wav"]).parent.mkdir(parents=True, exist_ok=True)
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         steps = []

@@ -80,7 +80,7 @@ def spoken(names):
 def timing(given):
     figures, raw = {}, {}
     for threads in given.threads:
-        found, rows = measure.timing(given.engines, threads, limit=given.limit)
+        found, rows = measure.timing(given.engines, threads, limit=given.limit, few=given.few)
         figures[f"threads {threads}"] = found
         raw.update({f"{name}, threads {threads}": each for name, each in rows.items()})
     keep("timing", {"timing": figures}, raw)
@@ -164,6 +164,7 @@ def arguments():
     options.add_argument("--engines", nargs="+", help=f"of {', '.join((peers.SILLAGE, *peers.PEERS))}; all there are")
     options.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     options.add_argument("--limit", type=int, help="only the first sentences, for a quick look")
+    options.add_argument("--few", nargs="+", default=[], help="engines that say every fifth sentence in `timing` only")
     options.add_argument("--human", type=int, default=100, help="human clips beside the engines (0: none)")
     options.add_argument("--heldout", type=Path)
     options.add_argument("--clones", type=Path)

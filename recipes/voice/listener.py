@@ -1,7 +1,8 @@
 """A listener who knows people by their voices, so that training can ask whether a made sound is like its speaker.
 
-ERes2Net (see embed.py), frozen; gradients pass through it to the sound. It never judges what is reported: that is
-done by another encoder.
+ERes2Net (see embed.py), frozen; gradients pass through it to the sound. It also says by what a disguised speaker would
+be known, so that there are more people to learn from than recordings. It never judges what is reported: that is done
+by another encoder.
 """
 
 from pathlib import Path
@@ -10,8 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from batches import Corpus, Disguise
 from embed import RATE, Embedder, filter_banks, filters
-from model import SAMPLE_RATE
+from model import HOP, SAMPLE_RATE
+
+HEARD = 4 * SAMPLE_RATE  # samples of a disguised reference that the listener is given
 
 
 class Listener(nn.Module):
@@ -26,6 +30,17 @@ class Listener(nn.Module):
         with torch.autocast(sound.device.type, enabled=False):
             bands = filter_banks(resampled(sound.float()), self.filters)
         return F.normalize(self.net(bands - bands.mean(1, keepdim=True)).float(), dim=-1)
+
+
+@torch.no_grad()
+def known_as(listener: Listener, corpus: Corpus, batch: dict[str, Tensor], disguise: Disguise, plain: int) -> Tensor:
+    """What the listener knows the speakers of a batch by (rows, 192): the first `plain` rows by the vectors that came
+    with their references, the others, whom nobody has heard before, by their disguised references."""
+    start = batch["reference_start"][plain:, None] * HOP
+    index = torch.arange(HEARD, device=start.device) % (batch["reference_frames"][plain:, None] * HOP)
+    sound = corpus.sound[(start + index).clamp(max=len(corpus.sound) - 1)].float() / 32768
+    others = Disguise(disguise.stretch[plain:], disguise.curve[plain:]).sound(corpus, sound)
+    return torch.cat([corpus.taught[batch["reference"][:plain]].float(), listener(others)])
 
 
 def resampled(sound: Tensor) -> Tensor:

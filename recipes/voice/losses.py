@@ -20,10 +20,11 @@ class SpeakerHeads(nn.Module):
         self.imitate = nn.Linear(VOICE, taught)
 
     def forward(self, voice: Tensor, speaker: Tensor, taught: Tensor, plain: Tensor) -> tuple[Tensor, Tensor]:
-        """`plain` (rows,): 1 for speakers who are themselves, 0 for those in disguise, who count for neither."""
+        """`plain` (rows,): 1 for speakers who are themselves, 0 for those in disguise, who are no class. Rows of
+        `taught` that are zero are imitated by nobody."""
         cosine = F.normalize(voice, dim=-1) @ F.normalize(self.classes, dim=-1).T
         margin = F.one_hot(speaker, cosine.shape[1]) * 0.2
-        known = (taught.abs().sum(-1) > 0) * plain
+        known = (taught.abs().sum(-1) > 0).float()
         imitation = 1 - F.cosine_similarity(self.imitate(voice), taught.float(), dim=-1)
         confused = F.cross_entropy(24 * (cosine - margin), speaker, reduction="none")
         return mean(confused, plain), mean(imitation, known)

