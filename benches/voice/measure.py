@@ -5,7 +5,7 @@ import statistics
 
 import peers
 import sentences
-from material import REPOSITORY, say
+from material import REPOSITORY, SPEECH, say
 
 PROSE = REPOSITORY / "benches" / "prose.txt"
 # Characters of English prose in a second of speech, to ask for a length of sound.
@@ -126,17 +126,21 @@ def streams(name, threads=2, counts=STREAM_COUNTS):
     return {"threads": threads, "most": max(good, default=0), "rows": rows}
 
 
-def twin(names, repeats=5):
-    """SSM and attention over utterances of 5 s, 60 s and 10 min, in turn; memory after each."""
+def twin(names, more=(), repeats=5):
+    """SSM and attention over utterances of 5 s, 60 s and 10 min, in turn; memory after each, and the sound and its
+    text of the last turn. `more`: options of `say`, such as --carry."""
     figures = {name: [] for name in names}
     for seconds in TWIN_SECONDS:
-        text = " ".join(prose(seconds))[: int(seconds * CHARACTERS_A_SECOND)]
-        running = {name: peers.Engine(name, 1) for name in names}
+        text = " ".join(prose(seconds))[: int(seconds * CHARACTERS_A_SECOND)].rpartition(" ")[0]
+        running = {name: peers.Engine(name, 1, more=more) for name in names}
         rows = {name: [] for name in names}
         for _ in range(repeats):
             for name, engine in running.items():
                 rows[name].append(engine.ask(text=text, wav=None, progress=max(1.0, seconds / 20)))
-        for name, engine in running.items():
+        for at, (name, engine) in enumerate(running.items()):
+            peak = max(row["peak_bytes"] for row in rows[name]) / 1e6
+            wav = SPEECH / "twin" / f"{at}-{seconds}{''.join(more)}.wav"
+            engine.ask(text=text, wav=str(wav))
             last = [p["rtf"] for row in rows[name] for p in progress_points(row.get("steps", []))[-4:]]
             figures[name].append({
                 "asked_s": seconds,
@@ -144,7 +148,8 @@ def twin(names, repeats=5):
                 "first_ms": statistics.median(row["first_ms"] for row in rows[name]),
                 "rtf": statistics.median(row["total_ms"] / 1e3 / row["seconds"] for row in rows[name]),
                 "rtf_at_the_end": statistics.median(last) if last else None,
-                "peak_mb": max(row["peak_bytes"] for row in rows[name]) / 1e6,
+                "peak_mb": peak,
+                "sound": (wav, text),
             })  # fmt: skip
             engine.close()
         say(f"twin: {seconds} s done")

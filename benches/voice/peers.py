@@ -22,14 +22,14 @@ PEERS = tuple(engines.ENGINES)
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 
 
-def command(engine, threads, voice=None):
-    """The child's command line. Sillage is `$SILLAGE_BIN` with the bench's own subcommand."""
+def command(engine, threads, voice=None, more=()):
+    """The child's command line. Sillage is `$SILLAGE_BIN` with the bench's own subcommand and `more` options."""
     if engine.partition(":")[0] == SILLAGE:
         # "sillage:path/to/checkpoint" measures another checkpoint, as the twin.
         program = os.environ.get("SILLAGE_BIN", "sillage")
         line = [*shlex.split(program), *shlex.split(os.environ.get("SILLAGE_SAY_LINES", "say --lines"))]
         model = engine.partition(":")[2]
-        line += ["--threads", str(threads), *(["--model", model] if model else [])]
+        line += ["--threads", str(threads), *(["--model", model] if model else []), *more]
     else:
         line = [sys.executable, str(HERE / "engines.py"), engine, "--threads", str(threads)]
     return line + (["--voice", voice] if voice else [])
@@ -38,11 +38,11 @@ def command(engine, threads, voice=None):
 class Engine:
     """A running engine. `ask` sends one request and returns its answer with the memory after it."""
 
-    def __init__(self, name, threads=1, voice=None):
+    def __init__(self, name, threads=1, voice=None, more=()):
         self.name = name
         cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[:threads]))
         environment = {**os.environ, **{variable: str(threads) for variable in VARIABLES}}
-        line = ["taskset", "--cpu-list", cores, *command(name, threads, voice)]
+        line = ["taskset", "--cpu-list", cores, *command(name, threads, voice, more)]
         self.process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         self.about = self.answer()
         self.ready_bytes = self.memory()["VmRSS"]

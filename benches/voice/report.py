@@ -109,16 +109,31 @@ def streams_table(record):
     return lines
 
 
+def voices_table(record):
+    ears = list(next(iter(record["voices"].values()))["wer"])
+    lines = ["| voice | pitch, Hz | " + " | ".join(f"WER, {ear}" for ear in ears) + " | DNSMOS overall | signal | background | P.808 | nearest other voice |",
+             "|---|---:|" + "---:|" * len(ears) + "---:|---:|---:|---:|---|"]  # fmt: skip
+    for name, f in record["voices"].items():
+        cells = [f"{f['f0_hz']:.0f}", *(f"{f['wer'][ear]['wer']:.1%}" for ear in ears), *(f"{f[key]:.2f}" for key in ("overall", "signal", "background", "p808"))]
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {f['nearest']}, {f['nearest_likeness']:.2f} |")
+    return lines
+
+
 def twin_table(record):
-    lines = ["| backbone | speech asked for, s | first audio, ms | RTF | RTF at the end | peak MB |", "|---|---:|---:|---:|---:|---:|"]
+    ears = list(record["twin"]["ssm"]["wer"])
+    lines = ["| backbone | state at the ends of sentences | speech, s | first audio, ms | RTF | RTF at the end | peak MB | "
+             + " | ".join(f"WER, {ear}" for ear in ears) + " |", "|---|---|---:|---:|---:|---:|---:|" + "---:|" * len(ears)]  # fmt: skip
     tail = []
     for label, f in record["twin"].items():
-        for row in f["lengths"]:
-            lines.append(
-                f"| {label} | {row['asked_s']} | {row['first_ms']:.1f} | {row['rtf']:.4f} | {number(row['rtf_at_the_end'], '{:.4f}')} | {row['peak_mb']:.0f} |"
-            )
+        for key, state in (("lengths", "the voice's"), ("lengths carried", "carried on")):
+            for row in f[key]:
+                heard = " | ".join(f"{row['wer'][ear]:.1%}" for ear in ears)
+                lines.append(
+                    f"| {label} | {state} | {row['seconds']:.0f} | {row['first_ms']:.1f} | {row['rtf']:.4f} "
+                    f"| {number(row['rtf_at_the_end'], '{:.4f}')} | {row['peak_mb']:.0f} | {heard} |"
+                )
         heard = ", ".join(f"{ear} {percent(found)}" for ear, found in f["wer"].items())
-        tail.append(f"{label}: {f['streams']['most']} live streams; WER {heard}.")
+        tail.append(f"{label}: {f['streams']['most']} live streams; WER of the 300 sentences {heard}.")
     return [*lines, "", *tail]
 
 
@@ -137,6 +152,7 @@ TABLES = {
     "wer": ("Word error rate", wer_table),
     "quality": ("Quality", quality_table),
     "cloning": ("Cloning", cloning_table),
+    "voices": ("The voices that ship", voices_table),
     "streams": ("Live streams", streams_table),
     "hour": ("An hour of text", hour_table),
     "timestamps": ("Timestamps", timestamps_table),
@@ -225,12 +241,17 @@ def plot_hour(pyplot, record):
     return figure
 
 
+TWINS = {"ssm": "#c8472c", "attention": "#2f6f9f"}
+
+
 def plot_twin(pyplot, record):
     figure, axes = pyplot.subplots(1, 3, figsize=(10, 3), layout="constrained")
     for label, f in record["twin"].items():
-        seconds = [row["seconds"] for row in f["lengths"]]
-        for axis, key in zip(axes, ("first_ms", "rtf_at_the_end", "peak_mb"), strict=True):
-            axis.plot(seconds, [row[key] or row["rtf"] for row in f["lengths"]], "o-", label=label)
+        for which, style in (("lengths", "o-"), ("lengths carried", "s--")):
+            seconds = [row["seconds"] for row in f[which]]
+            for axis, key in zip(axes, ("first_ms", "rtf_at_the_end", "peak_mb"), strict=True):
+                name = label if which == "lengths" else f"{label}, carried on"
+                axis.plot(seconds, [row[key] or row["rtf"] for row in f[which]], style, label=name, color=TWINS[label])
     for axis, label in zip(axes, ("first audio, ms", "RTF at the end of the text", "peak MB"), strict=True):
         axis.set(xlabel="seconds of speech", ylabel=label, xscale="log")
     axes[0].legend(frameon=False)

@@ -6,6 +6,7 @@
     run.py cloning --heldout F          clones of the held-out speakers: similarity and WER
     run.py streams                      how many live streams two cores carry
     run.py hour                         is it flat over an hour?
+    run.py voices                       every shipped voice: WER, DNSMOS, and how unlike the others it is
     run.py timestamps                   do the words lie where they are said to lie?
     run.py twin --attention CHECKPOINT  the attention twin beside the SSM
     run.py tables                       the newest results as Markdown
@@ -37,6 +38,7 @@ sys.path.append(str(material.HERE.parent))
 from results import machine, revision  # noqa: E402  (the engine benchmark's own record of the machine)
 
 CLONE_SENTENCES = 5
+VOICE_SENTENCES = 25
 HUMAN = ("cathy", "ljspeech")
 
 
@@ -146,21 +148,59 @@ def cloning(given):
     keep("cloning", {"cloning": figures})
 
 
+def voices(given):
+    """Every shipped voice over a few plain sentences. Likeness is the mean cosine by the unseen encoder."""
+    listed = subprocess.run([*shlex.split(os.environ.get("SILLAGE_BIN", "sillage")), "voices", "--json"],
+                            check=True, capture_output=True, text=True)  # fmt: skip
+    names = [json.loads(line)["name"] for line in listed.stdout.splitlines()]
+    plain = [s for s in sentences.load() if s.kind == "plain"][100 : 100 + VOICE_SENTENCES]
+    figures, vectors = {}, {}
+    for name in names:
+        engine, pairs = peers.Engine(peers.SILLAGE, 1, name), []
+        for sentence in plain:
+            pairs.append((material.SPEECH / "voices" / name / f"{sentence.name}.wav", sentence.references))
+            engine.ask(text=sentence.text, wav=str(pairs[-1][0]))
+        engine.close()
+        rows = [quality.measured(path) for path, _ in pairs[:10]]
+        figures[name] = {key: quality.summary(rows)[key] for key in ("overall", "signal", "background", "p808", "f0_hz")}
+        figures[name]["wer"] = {ear: without_rows(recognise.word_errors(pairs, ear)) for ear in recognise.RECOGNISERS}
+        found = similarity.unseen_all([path for path, _ in pairs[:5]])
+        vectors[name] = sum(found.values()) / len(found)
+        material.say(f"{name}: " + ", ".join(f"{ear} {f['wer']:.1%}" for ear, f in figures[name]["wer"].items()))
+    for name, vector in vectors.items():
+        others = {other: float(vector @ v) for other, v in vectors.items() if other != name}
+        figures[name]["nearest"] = max(others, key=others.get)
+        figures[name]["nearest_likeness"] = others[figures[name]["nearest"]]
+        figures[name]["own_likeness"] = float(vector @ vector)
+    keep("voices", {"voices": figures, "sentences": len(plain)})
+
+
 def twin(given):
+    """Both backbones, as they speak by default (back to the voice's state at the ends of sentences) and carried on."""
     names = [peers.SILLAGE, f"{peers.SILLAGE}:{given.attention}"]
-    lengths = measure.twin(names)
-    figures = {}
-    for label, name in zip(("ssm", "attention"), names, strict=True):
+    figures = {"ssm": {}, "attention": {}}
+    for key, more in (("lengths", ()), ("lengths carried", ("--carry",))):
+        found = measure.twin(names, more)
+        for label, name in zip(figures, names, strict=True):
+            figures[label][key] = [with_wer(row) for row in found[name]]
+    for label, name in zip(figures, names, strict=True):
         _, rows = measure.timing([name], 1)
-        figures[label] = {"lengths": lengths[name], "sentences": peers.summary(rows[name]), "streams": measure.streams(name)}
+        figures[label] |= {"sentences": peers.summary(rows[name]), "streams": measure.streams(name)}
+    for label, name in zip(figures, names, strict=True):
         pairs = [(path, s.references) for s, path in spoken([name])[name]]
         figures[label]["wer"] = {ear: without_rows(recognise.word_errors(pairs, ear)) for ear in recognise.RECOGNISERS}
     keep("twin", {"twin": figures})
 
 
+def with_wer(row):
+    """A row of one long utterance with the word error rate of its sound in the sound's place."""
+    path, text = row.pop("sound")
+    return row | {"wer": {ear: recognise.word_errors([(path, [text])], ear)["wer"] for ear in recognise.RECOGNISERS}}
+
+
 def arguments():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("what", choices=["timing", "wer", "quality", "cloning", "streams", "hour", "timestamps", "twin", "tables", "plots"])
+    options.add_argument("what", choices=["timing", "wer", "quality", "cloning", "streams", "hour", "timestamps", "voices", "twin", "tables", "plots"])
     options.add_argument("--engines", nargs="+", help=f"of {', '.join((peers.SILLAGE, *peers.PEERS))}; all there are")
     options.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     options.add_argument("--limit", type=int, help="only the first sentences, for a quick look")
@@ -192,7 +232,7 @@ def main():
         return keep("timestamps", {"timestamps": figures}, {peers.SILLAGE: rows})
     if given.what == "hour":
         return keep("hour", {"hour": measure.hour(given.engines)})
-    return {"timing": timing, "wer": wer, "quality": qualities, "cloning": cloning, "twin": twin}[given.what](given)
+    return {"timing": timing, "wer": wer, "quality": qualities, "cloning": cloning, "voices": voices, "twin": twin}[given.what](given)
 
 
 if __name__ == "__main__":

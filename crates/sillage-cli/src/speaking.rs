@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The voice that ships with the program.
 static VOICE: &[u8] = include_bytes!("../../../models/voice/voice.safetensors");
 /// Who speaks when nobody is named.
-pub(crate) const DEFAULT_VOICE: &str = "heart";
+pub(crate) const DEFAULT_VOICE: &str = "nova";
 /// The ending of voice files.
 const ENDING: &str = "voice";
 /// A pronunciation dictionary above this size was not written by hand.

@@ -1,5 +1,6 @@
 //! `sillage say --lines`: requests as JSON lines in, figures as JSON lines out, for benchmarks and scripts.
 
+use super::source::{Piece, Source};
 use crate::console;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -111,13 +112,23 @@ impl Server<'_> {
     fn one(&self, text: &str, wav: Option<&Path>, progress: Option<f64>) -> Result<Answer> {
         let (began, cpu) = (Instant::now(), cpu_ms());
         let mut speech = Speech::new(self.alphabet, self.front, self.speaker, self.options);
-        speech.push(text)?;
-        speech.finish()?;
+        // A long text is read while it is spoken, as `say` itself does.
+        let mut source = Source::whole(text.to_owned());
         let (mut first_ms, mut samples, mut told) = (0.0, Vec::new(), 0.0);
         while !speech.utterance.is_done() {
+            if speech.utterance.is_waiting() {
+                match source.next(true)? {
+                    Piece::Text(piece) => speech.push(&piece)?,
+                    Piece::End => speech.finish()?,
+                    Piece::None => {}
+                }
+                continue;
+            }
             let steps = speech.utterance.next_chunk();
             self.model
                 .advance(self.cx, &mut [&mut speech.utterance], steps)?;
+            speech.utterance.take_words();
+            speech.utterance.take_phones();
             let made = speech.utterance.take_samples();
             if wav.is_some() {
                 samples.extend(made);

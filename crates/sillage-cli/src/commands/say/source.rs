@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 /// Text is handed over in pieces of about this many bytes, so that reading never holds up speaking.
-const PIECE: usize = 2048;
+const PIECE: usize = 512;
 
 /// What a source has at the moment.
 pub(super) enum Piece {
@@ -72,7 +72,8 @@ impl Source {
         self.bytes
     }
 
-    fn whole(text: String) -> Self {
+    /// A text that is there already, in pieces.
+    pub(super) fn whole(text: String) -> Self {
         let bytes = Some(text.len() as u64);
         let (send, pieces) = channel();
         let mut rest = text.as_str();
