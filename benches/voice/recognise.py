@@ -20,6 +20,7 @@ import material
 import normalise
 
 THREADS = int(os.environ.get("SILLAGE_BENCH_THREADS", "1"))
+EDGE = 0.5  # seconds of silence that recognisers get before and after the sound
 
 
 class Moonshine:
@@ -63,12 +64,12 @@ _loaded = {}
 
 
 def sound_for_meters(path):
-    """16 kHz, peak at most 0.95, half a second of silence at either end."""
+    """16 kHz, peak at most 0.95, EDGE seconds of silence at either end."""
     sound, _ = audio.read(path, audio.METER_RATE)
     peak = abs(sound).max(initial=0.0)
     if peak > 0.95:
         sound = sound * (0.95 / peak)
-    edge = [0.0] * (audio.METER_RATE // 2)
+    edge = [0.0] * int(EDGE * audio.METER_RATE)
     return audio.np.concatenate([edge, sound, edge]).astype("float32")
 
 

@@ -161,8 +161,8 @@ def voices(given):
             pairs.append((material.SPEECH / "voices" / name / f"{sentence.name}.wav", sentence.references))
             engine.ask(text=sentence.text, wav=str(pairs[-1][0]))
         engine.close()
-        rows = [quality.measured(path) for path, _ in pairs[:10]]
-        figures[name] = {key: quality.summary(rows)[key] for key in ("overall", "signal", "background", "p808", "f0_hz")}
+        found = quality.summary([quality.measured(path) for path, _ in pairs[:10]])
+        figures[name] = {key: found[key] for key in ("overall", "signal", "background", "p808", "f0_hz")}
         figures[name]["wer"] = {ear: without_rows(recognise.word_errors(pairs, ear)) for ear in recognise.RECOGNISERS}
         found = similarity.unseen_all([path for path, _ in pairs[:5]])
         vectors[name] = sum(found.values()) / len(found)

@@ -45,7 +45,7 @@ def heard(model, wav):
     """Whisper's words with their times, from the first sample of the sound."""
     parts, _ = model.transcribe(recognise.sound_for_meters(wav), language="en", beam_size=5, temperature=0.0,
                                 condition_on_previous_text=False, word_timestamps=True)  # fmt: skip
-    return [(w.word, w.start - 0.5, w.end - 0.5) for part in parts for w in part.words]
+    return [(w.word, w.start - recognise.EDGE, w.end - recognise.EDGE) for part in parts for w in part.words]
 
 
 def pairs(words, others):
@@ -60,12 +60,10 @@ def compared(words, others):
     """(beginnings, ends): differences in seconds, Whisper's less Sillage's."""
     found = pairs(words, others)
     begins, ends = [], []
-    for (before, _), (word, other) in zip(found, found[1:]):
-        if word["start"] - before["end"] <= AT_ONCE:
-            begins.append(other[1] - word["start"])
-    for (word, other), (after, _) in zip(found, found[1:]):
+    for (word, other), (after, other_after) in zip(found, found[1:]):
         if after["start"] - word["end"] <= AT_ONCE:
             ends.append(other[2] - word["end"])
+            begins.append(other_after[1] - after["start"])
     return begins, ends
 
 

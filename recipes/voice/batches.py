@@ -247,32 +247,36 @@ class Disguise:
         same = (self.stretch == 0)[:, None, None]
         return torch.where(same, mel, changed)
 
-
     def sound(self, corpus: Corpus, sound: Tensor) -> Tensor:
         """Samples (rows, n) changed in the same way, but for the tempo, which goes up with the frequencies; a length
         of sound that a listener knows the new speaker by."""
-        rows, length = sound.shape
-        gain = self.curve * corpus.std  # of the bands, nepers
-        hertz = torch.fft.rfftfreq(length, 1 / RATE, device=sound.device)
-        place = torch.log1p(hertz / 700.0) * ((MELS + 1) / math.log1p(RATE / 2 / 700.0)) - 1
-        low = place.floor().clamp(0, MELS - 2).long()
-        share = (place - low).clamp(0, 1)
-        gain = gain[:, low] * (1 - share) + gain[:, low + 1] * share
-        sound = torch.fft.irfft(torch.fft.rfft(sound) * gain.exp(), n=length)
+        length = sound.shape[1]
         at = torch.arange(length, device=sound.device) * self.stretch.exp()[:, None]
         at = at.remainder(length - 2)  # what a faster reading leaves empty is read again
         first = at.long()
         share = at - first
-        return torch.gather(sound, 1, first) * (1 - share) + torch.gather(sound, 1, first + 1) * share
+        sound = torch.gather(sound, 1, first) * (1 - share) + torch.gather(sound, 1, first + 1) * share
+        gain = self.curve * corpus.std  # of the bands, nepers
+        place = band_place(torch.fft.rfftfreq(length, 1 / RATE, device=sound.device))
+        low = place.floor().clamp(0, MELS - 2).long()
+        share = (place - low).clamp(0, 1)
+        gain = gain[:, low] * (1 - share) + gain[:, low + 1] * share
+        return torch.fft.irfft(torch.fft.rfft(sound) * gain.exp(), n=length)
+
+
+TOP = math.log1p(RATE / 2 / 700.0)  # of the mel scale, in its natural unit
+
+
+def band_place(hertz: Tensor) -> Tensor:
+    """Where a frequency lies on the band axis: 0 is the centre of the first band."""
+    return torch.log1p(hertz / 700.0) * ((MELS + 1) / TOP) - 1
 
 
 def stretched_bands(stretch: Tensor) -> Tensor:
     """(rows, 100): from which place on the band axis each band takes its value when frequencies are multiplied by
     exp(stretch)."""
-    top = math.log1p(RATE / 2 / 700.0)
-    centre = torch.arange(1, MELS + 1, device=stretch.device) * (top / (MELS + 1))
-    hertz = 700.0 * torch.expm1(centre)
-    return torch.log1p(hertz * torch.exp(-stretch)[:, None] / 700.0) * ((MELS + 1) / top) - 1
+    hertz = 700.0 * torch.expm1(torch.arange(1, MELS + 1, device=stretch.device) * (TOP / (MELS + 1)))
+    return band_place(hertz * torch.exp(-stretch)[:, None])
 
 
 def frames_of(corpus: Corpus, batch: dict[str, Tensor], disguise: Disguise | None = None) -> dict[str, Tensor]:
