@@ -2,7 +2,7 @@
 
 It is built for this very machine (GGML_NATIVE), outside the repository, and
 measured with its own tools: `llama-bench` for one session, `llama-batched-bench`
-for many.
+for many. `llama-server` is built only where it is asked for.
 """
 
 import json
@@ -15,6 +15,7 @@ import tarfile
 from workspace import CACHE, DOWNLOADS, GGUF, HF, RIVAL, captured, from_pypi, run, say
 
 TOOLS = ("llama-bench", "llama-batched-bench", "llama-quantize", "llama-perplexity")
+SERVER = "llama-server"
 BINDINGS = CACHE / "llama-cpp-python"
 
 
@@ -52,10 +53,10 @@ def unpack():
     shutil.rmtree(stage)
 
 
-def build(jobs=None):
-    """Builds the tools unless they are there."""
+def build(jobs=None, tools=TOOLS):
+    """Builds `tools` unless they are there."""
     unpack()
-    if all(tool(name).exists() for name in TOOLS):
+    if all(tool(name).exists() for name in tools):
         return
     # cmake may come from this environment's own scripts folder.
     places = os.path.dirname(sys.executable) + os.pathsep + os.environ.get("PATH", "")
@@ -69,10 +70,12 @@ def build(jobs=None):
         "LLAMA_OPENSSL=OFF",
         "LLAMA_BUILD_TESTS=OFF",
         "LLAMA_BUILD_EXAMPLES=OFF",
-        "LLAMA_BUILD_SERVER=OFF",
+        f"LLAMA_BUILD_SERVER={'ON' if SERVER in tools else 'OFF'}",
+        # Its web page would be fetched from the hub; nothing here looks at it.
+        "LLAMA_USE_PREBUILT_UI=OFF",
     ]
     run([cmake, "-B", "build", *("-D" + option for option in options)], cwd=RIVAL, stdout=sys.stderr)
-    command = [cmake, "--build", "build", "-j", str(jobs or os.cpu_count()), "--target", *TOOLS]
+    command = [cmake, "--build", "build", "-j", str(jobs or os.cpu_count()), "--target", *tools]
     run(command, cwd=RIVAL, stdout=sys.stderr)
 
 

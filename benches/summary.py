@@ -8,6 +8,8 @@ import statistics
 import sys
 from pathlib import Path
 
+from serve import tables as serving
+
 RIVAL, OURS = "llama.cpp", "sillage"
 # The ratios that the engine set out to reach, by weight type.
 DECODE_GOAL = {"bf16": 1.6, "q8": 1.8, "q4": 2.0}
@@ -111,6 +113,8 @@ def turn(record):
 def of_file(path):
     """One result file as Markdown, under a line that says where it came from."""
     record = json.loads(Path(path).read_text(encoding="utf-8"))
+    if "part" in record:
+        return serving.of_file(path)
     kinds = {"cases": engine, "points": flat, "cold_ms": turn, "tokens": agreement}
     shape = next((render for key, render in kinds.items() if key in record), None)
     if shape is None:

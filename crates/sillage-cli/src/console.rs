@@ -132,32 +132,6 @@ fn kibibytes(file: &str, name: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// A number of bytes as people write it: `4096`, `500MB`, `1.5GiB`.
-pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
-    let split = text
-        .find(|c: char| c.is_ascii_alphabetic())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let factor = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 1.0,
-        "kb" => 1e3,
-        "mb" => 1e6,
-        "gb" => 1e9,
-        "kib" => 1024.0,
-        "mib" => 1024.0 * 1024.0,
-        "gib" => 1024.0 * 1024.0 * 1024.0,
-        _ => {
-            return Err(format!(
-                "{unit} is not a unit: give kB, MB, GB, KiB, MiB or GiB"
-            ));
-        }
-    };
-    match number.trim().parse::<f64>() {
-        Ok(n) if n >= 0.0 && n.is_finite() => Ok((n * factor) as u64),
-        _ => Err("give a number of bytes, e.g. 2GiB".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,10 +143,6 @@ mod tests {
         assert_eq!(bytes(999_960), "1.0 MB");
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(count(12), "12");
-        assert_eq!(parse_bytes("1.5GiB"), Ok(3 << 29));
-        assert_eq!(parse_bytes("4096"), Ok(4096));
-        assert_eq!(parse_bytes("500 MB"), Ok(500_000_000));
-        assert!(parse_bytes("-1").is_err() && parse_bytes("3 apples").is_err());
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
     }

@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 /// The model that ships with the program.
 static BOOKLET: &[u8] = include_bytes!("../../../models/booklet/booklet.safetensors");
 
+/// What it is called.
+pub(crate) const BUILT_IN: &str = "booklet";
+
 /// Which model, and how it computes.
 #[derive(clap::Args)]
 pub(crate) struct ModelArgs {
@@ -62,7 +65,7 @@ impl ModelArgs {
         let model = Model::load(&checkpoint, &options)?;
         let name = match self.model {
             Some(_) => checkpoint.name().to_owned(),
-            None => "booklet".to_owned(),
+            None => BUILT_IN.to_owned(),
         };
         Ok(Loaded {
             name,

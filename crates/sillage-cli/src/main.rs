@@ -31,6 +31,7 @@ enum Command {
     Manifest(commands::manifest::Args),
     Log(commands::log::Args),
     Run(commands::run::Args),
+    Serve(commands::serve::Args),
     Info(commands::info::Args),
     Quantize(commands::quantize::Args),
     Perplexity(commands::perplexity::Args),
@@ -38,6 +39,9 @@ enum Command {
     Bench(commands::bench::Args),
     Pull(commands::pull::Args),
     Logits(commands::logits::Args),
+    Lab(Box<commands::lab::Args>),
+    Train(commands::train::Args),
+    Finetune(commands::train::FinetuneArgs),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         Command::Log(args) => commands::log::run(&args),
         Command::Voices(args) => commands::voices::run(&args),
         Command::Run(args) => commands::run::run(&args),
+        Command::Serve(args) => commands::serve::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Quantize(args) => commands::quantize::run(&args),
         Command::Perplexity(args) => commands::perplexity::run(&args),
@@ -56,6 +61,9 @@ fn main() -> ExitCode {
         Command::Bench(args) => commands::bench::run(&args),
         Command::Pull(args) => commands::pull::run(&args),
         Command::Logits(args) => commands::logits::run(&args),
+        Command::Lab(args) => commands::lab::run(&args),
+        Command::Train(args) => commands::train::run(&args),
+        Command::Finetune(args) => commands::train::finetune(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

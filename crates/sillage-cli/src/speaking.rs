@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 static VOICE: &[u8] = include_bytes!("../../../models/voice/voice.safetensors");
 /// Who speaks when nobody is named.
 pub(crate) const DEFAULT_VOICE: &str = "nova";
+/// Names a program that takes a sound file and prints what is said in it.
+pub(crate) const RECOGNISER: &str = "SILLAGE_RECOGNISER";
 /// The ending of voice files.
 const ENDING: &str = "voice";
 /// A pronunciation dictionary above this size was not written by hand.
@@ -34,6 +36,11 @@ impl Home {
         self.0.join("voices")
     }
 
+    /// What a server keeps.
+    pub(crate) fn server(&self) -> PathBuf {
+        self.0.join("server")
+    }
+
     /// The record of consent and of clones made.
     pub(crate) fn log(&self) -> PathBuf {
         self.0.join("consent.log")
@@ -49,13 +56,18 @@ impl Home {
 
 /// The voice model at `path`, or the built-in one, and what it is called in manifests.
 pub(crate) fn model(path: Option<&Path>) -> Result<(VoiceModel, String)> {
-    let checkpoint = match path {
-        Some(path) => Checkpoint::open(path)?,
-        None => Checkpoint::from_bytes(VOICE).context("the built-in voice")?,
-    };
+    let checkpoint = checkpoint(path)?;
     let print = checkpoint.fingerprint()?;
     let print: String = print.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok((VoiceModel::load(&checkpoint)?, print))
+}
+
+/// The weights of the voice model at `path`, or of the built-in one.
+pub(crate) fn checkpoint(path: Option<&Path>) -> Result<Checkpoint> {
+    Ok(match path {
+        Some(path) => Checkpoint::open(path)?,
+        None => Checkpoint::from_bytes(VOICE).context("the built-in voice")?,
+    })
 }
 
 /// A voice by name (built in, or among the user's) or by the path of its file.

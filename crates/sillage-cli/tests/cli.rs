@@ -79,6 +79,7 @@ fn help_reads_well() {
         "state",
         "bench",
         "pull",
+        "serve",
     ] {
         let mut args: Vec<&str> = name.split_whitespace().collect();
         args.push("--help");

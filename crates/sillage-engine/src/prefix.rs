@@ -7,12 +7,18 @@
 //! - where two prompts first part ways, since a third is likely to part there;
 //! - where the caller says (message ends), and at the end of every session.
 //!
-//! The states lie in a [`Store`] with a budget in bytes for memory and disk,
-//! which drops the least used first. The tree only says what there is; when the
-//! store no longer has a state, the tree forgets it and offers the next.
+//! The states lie in a [`StateStore`] with a budget in bytes, which drops the
+//! least used first. The tree only says what there is; when the store no longer
+//! has a state, the tree forgets it and offers the next. Where other processes
+//! write into the store as well, it is asked for what the tree has not heard of.
+//!
+//! Every state belongs to a realm (an owner), and no prompt resumes from a
+//! state of another realm: not even the time that an answer takes tells what
+//! others have asked.
 
 use crate::radix::Radix;
-use sillage_state::{Key, Meta, Snapshot, State, StateStore, Store, StoreError};
+use sillage_state::{Key, Meta, Snapshot, State, StateStore, StoreError};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What can fail when a state is kept.
@@ -25,11 +31,20 @@ pub enum PrefixError {
 }
 
 /// The stored states of one model, found by the tokens they have read.
-#[derive(Debug)]
 pub struct PrefixCache {
-    store: Arc<Store>,
-    tree: Radix<Key>,
+    store: Arc<dyn StateStore>,
+    /// One tree a realm.
+    trees: HashMap<u32, Radix<Key>>,
     stride: usize,
+}
+
+impl std::fmt::Debug for PrefixCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PrefixCache")
+            .field("realms", &self.trees.len())
+            .field("stride", &self.stride)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How a prompt is best read.
@@ -47,36 +62,41 @@ impl PrefixCache {
     /// that note their tokens are found again. A state is kept every `stride`
     /// tokens of a prompt; 0 keeps none at a stride.
     #[must_use]
-    pub fn new(store: Arc<Store>, stride: usize) -> Self {
-        let mut tree = Radix::default();
+    pub fn new(store: Arc<dyn StateStore>, stride: usize) -> Self {
+        let mut trees: HashMap<u32, Radix<Key>> = HashMap::new();
         for entry in store.entries() {
             if let Some(tokens) = store.tokens(entry.key) {
                 let read = usize::try_from(entry.position).unwrap_or(usize::MAX);
                 if read <= tokens.len() {
+                    let tree = trees.entry(entry.key.realm()).or_default();
                     tree.insert(&tokens[..read], entry.key);
                 }
             }
         }
         Self {
             store,
-            tree,
+            trees,
             stride,
         }
     }
 
     /// The store behind this cache.
     #[must_use]
-    pub fn store(&self) -> &Arc<Store> {
+    pub fn store(&self) -> &Arc<dyn StateStore> {
         &self.store
     }
 
     /// How to read the prompt `tokens`.
-    pub fn plan(&mut self, tokens: &[u32]) -> Plan {
-        let parting = self.tree.shared(tokens);
-        let state = self.deepest(&tokens[..tokens.len().saturating_sub(1)]);
+    pub fn plan(&mut self, realm: u32, tokens: &[u32]) -> Plan {
+        let known = self.trees.get(&realm).map_or(0, |t| t.shared(tokens));
+        // One token must be left to read, or there would be nothing to choose
+        // the next one by.
+        let most = tokens.len().saturating_sub(1);
+        let parting = known.min(most);
+        let state = self.deepest(realm, &tokens[..most]);
         let from = state.as_ref().map_or(0, |s| s.position() as usize);
         let mut keep = Vec::new();
-        if parting > from && parting < tokens.len() {
+        if parting > from {
             keep.push(parting);
         }
         if self.stride > 0 {
@@ -87,9 +107,41 @@ impl PrefixCache {
 
     /// The state that has read exactly `tokens`, or their longest stored
     /// beginning.
-    pub fn deepest(&mut self, tokens: &[u32]) -> Option<State> {
-        let ancestors: Vec<(usize, Key)> = self
-            .tree
+    pub fn deepest(&mut self, realm: u32, tokens: &[u32]) -> Option<State> {
+        let found = self.deepest_known(realm, tokens);
+        if !self.store.is_shared() {
+            return found;
+        }
+        let from = found.as_ref().map_or(0, |s| s.position() as usize);
+        let keys = Key::of_beginnings(realm, tokens);
+        let elsewhere = self.store.find_last(keys.get(from..)?);
+        let Some(depth) = elsewhere.map(|at| from + at + 1) else {
+            return found;
+        };
+        let snapshot = self.store.get(keys[depth - 1]);
+        match snapshot.filter(|s| is_state_of(s, &tokens[..depth])) {
+            Some(snapshot) => {
+                let tree = self.trees.entry(realm).or_default();
+                tree.insert(&tokens[..depth], keys[depth - 1]);
+                Some(snapshot.resume())
+            }
+            None => found,
+        }
+    }
+
+    /// How many first tokens of `tokens` the deepest ancestor that the tree has
+    /// heard of has read.
+    #[must_use]
+    pub fn depth(&self, realm: u32, tokens: &[u32]) -> usize {
+        let tree = self.trees.get(&realm);
+        let deepest = tree.and_then(|tree| Some(tree.ancestors(tokens).first()?.0));
+        deepest.unwrap_or(0)
+    }
+
+    /// The deepest ancestor that the tree has heard of.
+    fn deepest_known(&mut self, realm: u32, tokens: &[u32]) -> Option<State> {
+        let tree = self.trees.get_mut(&realm)?;
+        let ancestors: Vec<(usize, Key)> = tree
             .ancestors(tokens)
             .into_iter()
             .map(|(depth, &key)| (depth, key))
@@ -102,26 +154,25 @@ impl PrefixCache {
             if let Some(snapshot) = found {
                 return Some(snapshot.resume());
             }
-            self.tree.remove(&tokens[..depth]);
+            tree.remove(&tokens[..depth]);
         }
         None
     }
 
-    /// Keeps the state that has read exactly `tokens`.
+    /// Keeps the state that has read exactly `tokens`; under which key.
     ///
     /// # Errors
     /// If the store cannot take it; the cache is then as before.
-    pub fn keep(&mut self, tokens: &[u32], state: &State) -> Result<(), PrefixError> {
-        let key = Key::of_tokens(tokens);
-        if self.store.contains(key) {
-            // Law 1: it is the same state, bit for bit.
-            self.tree.insert(tokens, key);
-            return Ok(());
+    pub fn keep(&mut self, realm: u32, tokens: &[u32], state: &State) -> Result<Key, PrefixError> {
+        let key = Key::of_tokens(realm, tokens);
+        // Law 1: what is there already is the same state, bit for bit.
+        if !self.store.contains(key) {
+            let meta = Meta::default().with_tokens(tokens);
+            self.store.insert(key, state.snapshot().with_meta(meta))?;
         }
-        let meta = Meta::default().with_tokens(tokens);
-        self.store.insert(key, state.snapshot().with_meta(meta))?;
-        self.tree.insert(tokens, key);
-        Ok(())
+        let tree = self.trees.entry(realm).or_default();
+        tree.insert(tokens, key);
+        Ok(key)
     }
 }
 

@@ -8,6 +8,7 @@
 
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::{Rng, SeedableRng};
+use std::cmp::Ordering;
 
 /// How tokens are chosen.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,15 +125,24 @@ impl Sampler {
     /// # Errors
     /// [`SamplingError::BadLogits`].
     pub fn sample(&mut self, logits: &[f32], history: &[u32]) -> Result<u32, SamplingError> {
-        if logits.iter().any(|l| l.is_nan() || *l == f32::INFINITY) {
+        // No logit is above infinity, and nothing compares with NaN.
+        if !logits.iter().all(|l| *l < f32::INFINITY) {
             return Err(SamplingError::BadLogits);
+        }
+        let Sampling {
+            temperature,
+            repetition_penalty,
+            ..
+        } = self.sampling;
+        if temperature == 0.0 && repetition_penalty == 1.0 {
+            return likeliest(logits.iter().copied().zip(0..)).ok_or(SamplingError::BadLogits);
         }
         let mut candidates = std::mem::take(&mut self.scratch);
         candidates.clear();
         candidates.extend(logits.iter().zip(0u32..).map(|(&l, id)| (l, id)));
         self.penalise(&mut candidates, history);
         let chosen = if self.sampling.temperature == 0.0 {
-            likeliest(&candidates)
+            likeliest(candidates.iter().copied())
         } else {
             self.draw(&mut candidates)
         };
@@ -178,9 +188,6 @@ impl Sampler {
         if top == f32::NEG_INFINITY {
             return None;
         }
-        // Likelier first, and lower ids first among equals: a total order, so
-        // the same logits give the same draw whatever the sort does.
-        let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
         if top_k > 0 && top_k < candidates.len() {
             candidates.select_nth_unstable_by(top_k - 1, order);
             candidates.truncate(top_k);
@@ -192,14 +199,7 @@ impl Sampler {
             candidates.retain(|c| c.0 >= min_p);
         }
         if top_p < 1.0 {
-            candidates.sort_unstable_by(order);
-            let total: f64 = candidates.iter().map(|c| f64::from(c.0)).sum();
-            let mut sum = 0.0;
-            let keep = candidates.iter().position(|c| {
-                sum += f64::from(c.0);
-                sum >= f64::from(top_p) * total
-            });
-            candidates.truncate(keep.map_or(candidates.len(), |last| last + 1));
+            nucleus(candidates, top_p);
         } else if top_k > 0 {
             // The selection above leaves an order that is not specified.
             candidates.sort_unstable_by_key(|c| c.1);
@@ -223,14 +223,44 @@ fn uniform(random: &mut Pcg64Mcg) -> f64 {
 }
 
 /// The id of the largest logit, the lowest id among equals.
-fn likeliest(candidates: &[(f32, u32)]) -> Option<u32> {
-    let mut best: Option<(f32, u32)> = None;
-    for &(logit, id) in candidates {
-        if logit > best.map_or(f32::NEG_INFINITY, |b| b.0) {
-            best = Some((logit, id));
+fn likeliest(candidates: impl Iterator<Item = (f32, u32)>) -> Option<u32> {
+    let (mut best, mut found) = (f32::NEG_INFINITY, None);
+    for (logit, id) in candidates {
+        if logit > best {
+            (best, found) = (logit, Some(id));
         }
     }
-    best.map(|b| b.1)
+    found
+}
+
+/// Likelier first, and lower ids first among equals: a total order, so the same
+/// logits give the same draw whatever the sort does.
+fn order(a: &(f32, u32), b: &(f32, u32)) -> Ordering {
+    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
+}
+
+/// Keeps the likeliest that together have a share `top_p` of all weight.
+fn nucleus(candidates: &mut Vec<(f32, u32)>, top_p: f32) {
+    let total: f64 = candidates.iter().map(|c| f64::from(c.0)).sum();
+    let wanted = f64::from(top_p) * total;
+    // The wanted share is mostly among a few; only those are sorted then.
+    let mut sorted = 0;
+    for few in [64, 1024, usize::MAX] {
+        let few = few.min(candidates.len());
+        if few < candidates.len() {
+            candidates[sorted..].select_nth_unstable_by(few - sorted, order);
+        }
+        candidates[sorted..few].sort_unstable_by(order);
+        sorted = few;
+        let mut sum = 0.0;
+        let last = candidates[..few].iter().position(|c| {
+            sum += f64::from(c.0);
+            sum >= wanted
+        });
+        if let Some(last) = last {
+            return candidates.truncate(last + 1);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -324,6 +354,32 @@ mod tests {
             [3, 4]
         );
         assert_eq!(all(base), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_nucleus_is_what_sorting_all_would_give() {
+        for (count, top_p) in [
+            (5, 0.5),
+            (100, 0.9),
+            (3000, 0.95),
+            (3000, 0.9999),
+            (70, 1.0),
+        ] {
+            let mut all: Vec<(f32, u32)> = (0..count)
+                .map(|i| ((i as f32 * 0.7).sin().exp() * 0.5, i))
+                .collect();
+            let mut sorted = all.clone();
+            sorted.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            let total: f64 = all.iter().map(|c| f64::from(c.0)).sum();
+            let mut sum = 0.0;
+            let last = sorted.iter().position(|c| {
+                sum += f64::from(c.0);
+                sum >= f64::from(top_p) * total
+            });
+            sorted.truncate(last.map_or(sorted.len(), |at| at + 1));
+            nucleus(&mut all, top_p);
+            assert_eq!(all, sorted, "{count} {top_p}");
+        }
     }
 
     #[test]

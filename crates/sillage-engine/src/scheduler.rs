@@ -9,15 +9,18 @@
 //! A session is "writing" when one of its known tokens is not yet fed and
 //! "reading" when more are: there is no other difference.
 
-use crate::prefix::{PrefixCache, PrefixError};
-use crate::sampler::{Sampler, Sampling, SamplingError};
+use crate::prefix::PrefixCache;
+use crate::request::{Cancel, Finished, Limits, Listener, Reason, Request, StepError};
+use crate::sampler::Sampler;
 use sillage_kernels::Compute;
 use sillage_models::{ForwardError, Logits, Model, Row, Wanted};
 use sillage_state::{Layout, Meta, Snapshot, State};
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A prompt waits for another that is being read if it can so be spared this
+/// many tokens.
+const WORTH_WAITING: usize = 32;
 
 /// What the scheduler steps: anything with a state that is fed tokens.
 pub trait Steps: Send + Sync {
@@ -44,146 +47,8 @@ impl Steps for Model {
     }
 }
 
-/// Limits of a scheduler.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Most sessions running at once.
-    pub sessions: usize,
-    /// Bytes that the states of running sessions may take together.
-    pub state_bytes: u64,
-    /// Prompt tokens read in one step, by all sessions together.
-    pub piece: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            sessions: 64,
-            state_bytes: 4 << 30,
-            piece: 256,
-        }
-    }
-}
-
-/// One thing to do: read tokens, then write some.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// All tokens of the session so far, from its beginning.
-    pub tokens: Vec<u32>,
-    /// A state to go on from; it must have read a beginning of `tokens`. With
-    /// `None` the deepest stored ancestor is used, or an empty state.
-    pub resume: Option<Snapshot>,
-    /// How tokens are chosen.
-    pub sampling: Sampling,
-    /// Most tokens to write.
-    pub max_tokens: usize,
-    /// Tokens that end the text; they are not passed on.
-    pub end_tokens: Vec<u32>,
-    /// Positions whose states are worth keeping, such as message ends.
-    pub marks: Vec<usize>,
-}
-
-/// Why a session ended.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Reason {
-    /// The model wrote an end token.
-    End,
-    /// The listener asked for no more.
-    Stopped,
-    /// `max_tokens` were written.
-    Length,
-    /// It was cancelled.
-    Cancelled,
-    /// Something failed; the state is what it was before.
-    Failed(StepError),
-}
-
-/// What is left when a session ends.
-#[derive(Clone, Debug)]
-pub struct Finished {
-    /// Why.
-    pub reason: Reason,
-    /// The state, with all known tokens noted in it. The last token written is
-    /// known but not yet read: the state's position is one less than the tokens.
-    /// `None` if the session never began.
-    pub state: Option<Snapshot>,
-    /// Prompt tokens that did not have to be read, thanks to a stored state.
-    pub reused: usize,
-    /// Tokens read, the prompt's remainder.
-    pub read: usize,
-    /// Tokens written.
-    pub written: usize,
-}
-
-/// Receives what a session writes, as it is written.
-pub trait Listener: Send {
-    /// A token was written; `Break` ends the session.
-    fn token(&mut self, token: u32) -> ControlFlow<()>;
-    /// The session is over.
-    fn finished(&mut self, finished: Finished);
-}
-
-/// Cancels a session from any thread.
-#[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    /// Ends the session before its next step.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-    fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// What can fail in a step or before the first.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum StepError {
-    /// There was nothing to read.
-    #[error("the prompt is empty: give at least one token (or text) to continue from")]
-    EmptyPrompt,
-    /// A token the model does not have.
-    #[error(
-        "token {token} is not among the model's {vocab}: was the text encoded with another model's tokenizer?"
-    )]
-    UnknownToken {
-        /// The token.
-        token: u32,
-        /// Tokens of the model.
-        vocab: usize,
-    },
-    /// One session alone exceeds the budget.
-    #[error(
-        "this session's state would take {needed} bytes and all sessions together may take {budget}: raise the state budget or shorten the prompt and max tokens"
-    )]
-    TooLarge {
-        /// Bytes of this session's state at its longest.
-        needed: u64,
-        /// The budget.
-        budget: u64,
-    },
-    /// The state given does not belong here.
-    #[error(
-        "the state to resume from has read {position} tokens, which are not a beginning of the {given} tokens of this session, or it belongs to another model"
-    )]
-    ForeignState {
-        /// The state's position.
-        position: u64,
-        /// Tokens in the request.
-        given: usize,
-    },
-    /// The model refused.
-    #[error("{0}")]
-    Forward(String),
-    /// No token could be chosen.
-    #[error(transparent)]
-    Sampling(#[from] SamplingError),
-}
-
 struct Job {
+    realm: u32,
     /// All known tokens; those from `fed` on are still to be read.
     tokens: Vec<u32>,
     prompt: usize,
@@ -196,6 +61,9 @@ struct Job {
     end_tokens: Vec<u32>,
     /// Positions whose states to keep, ascending.
     keep: VecDeque<usize>,
+    prompt_logits: bool,
+    /// Logits that the listener may change.
+    guided: Vec<f32>,
     bytes: u64,
     cancel: Cancel,
     listener: Box<dyn Listener>,
@@ -278,13 +146,26 @@ impl<M: Steps> Scheduler<M> {
 
     /// Puts a session in the queue. Whatever becomes of it is told to
     /// `listener`, errors included.
-    pub fn submit(&mut self, request: Request, mut listener: Box<dyn Listener>) -> Cancel {
+    pub fn submit(&mut self, request: Request, listener: Box<dyn Listener>) -> Cancel {
         let cancel = Cancel::default();
+        self.submit_with(request, listener, cancel.clone());
+        cancel
+    }
+
+    /// [`submit`](Self::submit) with a way to cancel that exists already.
+    pub fn submit_with(
+        &mut self,
+        request: Request,
+        mut listener: Box<dyn Listener>,
+        cancel: Cancel,
+    ) {
         match self.check(&request) {
             Ok((sampler, bytes)) => {
-                let mut keep = request.marks;
-                keep.push(request.tokens.len());
+                let keep = request.marks;
                 self.waiting.push_back(Job {
+                    realm: request.realm,
+                    prompt_logits: request.prompt_logits,
+                    guided: Vec::new(),
                     prompt: request.tokens.len(),
                     tokens: request.tokens,
                     fed: 0,
@@ -296,7 +177,7 @@ impl<M: Steps> Scheduler<M> {
                     end_tokens: request.end_tokens,
                     keep: keep.into(),
                     bytes,
-                    cancel: cancel.clone(),
+                    cancel,
                     listener,
                 });
             }
@@ -308,7 +189,6 @@ impl<M: Steps> Scheduler<M> {
                 written: 0,
             }),
         }
-        cancel
     }
 
     fn check(&self, request: &Request) -> Result<(Sampler, u64), StepError> {
@@ -390,7 +270,9 @@ impl<M: Steps> Scheduler<M> {
             for (job, &share) in self.running.iter_mut().zip(&shares) {
                 if let (Some(state), true) = (&mut job.state, share > 0) {
                     let end = job.fed + share;
-                    let logits = if end == job.tokens.len() {
+                    let logits = if job.prompt_logits && job.fed < job.prompt {
+                        Wanted::All
+                    } else if end == job.tokens.len() {
                         Wanted::Last
                     } else {
                         Wanted::None
@@ -460,7 +342,7 @@ impl<M: Steps> Scheduler<M> {
         let mut taken: u64 = self.running.iter().map(|job| job.bytes).sum();
         while self.running.len() < self.limits.sessions.max(1) {
             let fits = |job: &Job| taken.saturating_add(job.bytes) <= self.limits.state_bytes;
-            if !self.waiting.front().is_some_and(fits) {
+            if !self.waiting.front().is_some_and(fits) || self.is_read_by_another() {
                 return;
             }
             let Some(mut job) = self.waiting.pop_front() else {
@@ -472,18 +354,47 @@ impl<M: Steps> Scheduler<M> {
         }
     }
 
+    /// Whether a running session is about to read what the first in the queue
+    /// begins with. That session then leaves a state where the two part, and
+    /// the first in the queue goes on from there: shared parts are read once.
+    fn is_read_by_another(&mut self) -> bool {
+        let (Some(prefix), Some(job)) = (&self.prefix, self.waiting.front()) else {
+            return false;
+        };
+        if job.resume.is_some() || job.prompt_logits {
+            return false;
+        }
+        let known = prefix.depth(job.realm, &job.tokens);
+        let most = job.tokens.len().saturating_sub(1);
+        for other in &mut self.running {
+            if other.realm != job.realm || other.pending() <= 1 {
+                continue;
+            }
+            let pairs = job.tokens[..most].iter().zip(&other.tokens);
+            let shared = pairs.take_while(|(a, b)| a == b).count();
+            if shared > other.fed && shared >= known + WORTH_WAITING {
+                let at = other.keep.partition_point(|&k| k < shared);
+                if other.keep.get(at) != Some(&shared) {
+                    other.keep.insert(at, shared);
+                }
+                return true;
+            }
+        }
+        false
+    }
+
     /// Gives a session its state and plans which states to keep on the way.
     fn begin(&mut self, job: &mut Job) {
         let given = job.resume.take().map(|snapshot| snapshot.resume());
         let mut keep: Vec<usize> = job.keep.drain(..).collect();
         let found = match (&mut self.prefix, given) {
             (_, Some(state)) => Some(state),
-            (Some(prefix), None) => {
-                let plan = prefix.plan(&job.tokens);
+            (Some(prefix), None) if !job.prompt_logits => {
+                let plan = prefix.plan(job.realm, &job.tokens);
                 keep.extend(plan.keep);
                 plan.state
             }
-            (None, None) => None,
+            (_, None) => None,
         };
         let state = found.unwrap_or_else(|| State::new(Arc::clone(self.model.layout())));
         job.fed = usize::try_from(state.position())
@@ -492,6 +403,9 @@ impl<M: Steps> Scheduler<M> {
         job.reused = job.fed;
         self.counters.reused += job.fed as u64;
         job.state = Some(state);
+        if job.prompt - job.fed >= self.limits.worth_keeping {
+            keep.push(job.prompt);
+        }
         keep.retain(|&k| k > job.fed && k <= job.tokens.len());
         keep.sort_unstable();
         keep.dedup();
@@ -504,6 +418,12 @@ impl<M: Steps> Scheduler<M> {
         let fed = shares.iter().enumerate().filter(|(_, share)| **share > 0);
         for (row, (i, &share)) in fed.enumerate() {
             let job = &mut self.running[i];
+            if job.prompt_logits && job.fed < job.prompt {
+                let each = logits.row(row).chunks_exact(logits.vocab());
+                for (position, values) in (job.fed..).zip(each) {
+                    job.listener.read(position, values);
+                }
+            }
             job.fed += share;
             self.counters.fed += share as u64;
             if job.keep.front() == Some(&job.fed) {
@@ -511,7 +431,7 @@ impl<M: Steps> Scheduler<M> {
                 keep_state(&mut self.prefix, &mut self.counters, job);
             }
             if job.fed == job.tokens.len()
-                && let Some(reason) = choose(job, logits.row(row))
+                && let Some(reason) = choose(job, logits.last(row))
             {
                 ended.push((i, reason));
             }
@@ -538,6 +458,14 @@ fn choose(job: &mut Job, logits: &[f32]) -> Option<Reason> {
     if job.tokens.len() - job.prompt >= job.max_tokens {
         return Some(Reason::Length);
     }
+    let logits = if job.listener.guides() {
+        job.guided.clear();
+        job.guided.extend_from_slice(logits);
+        job.listener.guide(&job.tokens, &mut job.guided);
+        &job.guided
+    } else {
+        logits
+    };
     let token = match job.sampler.sample(logits, &job.tokens) {
         Ok(token) => token,
         Err(error) => return Some(Reason::Failed(error.into())),
@@ -556,7 +484,7 @@ fn choose(job: &mut Job, logits: &[f32]) -> Option<Reason> {
 /// and nothing now, so it is counted, not raised.
 fn keep_state(prefix: &mut Option<PrefixCache>, counters: &mut Counters, job: &Job) {
     if let (Some(prefix), Some(state)) = (prefix, &job.state) {
-        let kept: Result<(), PrefixError> = prefix.keep(&job.tokens[..job.fed], state);
+        let kept = prefix.keep(job.realm, &job.tokens[..job.fed], state);
         counters.unsaved += u64::from(kept.is_err());
     }
 }

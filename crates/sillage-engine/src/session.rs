@@ -4,6 +4,7 @@
 //! runs one, and the place where rewinding lives.
 
 use crate::prefix::PrefixCache;
+use crate::request::LOCAL;
 use sillage_kernels::Compute;
 use sillage_models::{ForwardError, Model, Row, Wanted};
 use sillage_state::{Meta, Snapshot, State};
@@ -151,7 +152,7 @@ impl Session {
         if to == position {
             return Ok(());
         }
-        let found = stored.and_then(|cache| cache.deepest(&self.tokens[..to]));
+        let found = stored.and_then(|cache| cache.deepest(LOCAL, &self.tokens[..to]));
         let mut state = found.unwrap_or_else(|| model.new_state());
         let from = state.position() as usize;
         if from < to {

@@ -1,5 +1,55 @@
 //! Text as it is written: whole characters only, stop strings cut out.
 
+use sillage_formats::{StreamDecoder, Tokenizer};
+use std::sync::Arc;
+
+/// Tokens in, text out, up to the first stop string.
+#[derive(Debug)]
+pub struct TextStream {
+    tokenizer: Arc<Tokenizer>,
+    decoder: StreamDecoder,
+    stops: StopStrings,
+    stopped: bool,
+}
+
+impl TextStream {
+    /// A stream that `continues` an earlier text (see [`Tokenizer::stream`]) and
+    /// watches for `stops`.
+    #[must_use]
+    pub fn new(
+        tokenizer: Arc<Tokenizer>,
+        continues: bool,
+        stops: impl IntoIterator<Item = String>,
+    ) -> Self {
+        Self {
+            decoder: tokenizer.stream(continues),
+            tokenizer,
+            stops: StopStrings::new(stops),
+            stopped: false,
+        }
+    }
+
+    /// Adds a token.
+    pub fn push(&mut self, token: u32) -> Passed {
+        let text = self.decoder.push(&self.tokenizer, token);
+        let passed = self.stops.push(&text);
+        self.stopped = passed.stopped;
+        passed
+    }
+
+    /// What was held back, once nothing more will come.
+    pub fn finish(&mut self) -> String {
+        if self.stopped {
+            return String::new();
+        }
+        let passed = self.stops.push(&self.decoder.finish());
+        match passed.stopped {
+            true => passed.text,
+            false => passed.text + &self.stops.finish(),
+        }
+    }
+}
+
 /// Finds stop strings in a stream of text and holds back what may become one.
 #[derive(Clone, Debug, Default)]
 pub struct StopStrings {

@@ -2,13 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use sillage_engine::{
-    Cancel, Finished, Limits, Listener, PrefixCache, Reason, Request, Sampling, Scheduler, Session,
-    StepError,
+    Cancel, Finished, LOCAL, Limits, Listener, PrefixCache, Reason, Request, Sampling, Scheduler,
+    Session, StepError,
 };
 use sillage_formats::Checkpoint;
 use sillage_kernels::Compute;
 use sillage_models::{LoadOptions, Model};
-use sillage_state::{StateStore, Store, StoreOptions, store::DiskOptions};
+use sillage_state::{Store, StoreOptions, store::DiskOptions};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -72,11 +72,9 @@ impl Listener for Ear {
 fn request(tokens: Vec<u32>, max_tokens: usize) -> Request {
     Request {
         tokens,
-        resume: None,
         sampling: Sampling::greedy(),
         max_tokens,
-        end_tokens: Vec::new(),
-        marks: Vec::new(),
+        ..Request::default()
     }
 }
 
@@ -380,7 +378,9 @@ fn rewinding_is_exact() {
         let mut stored = cache(&model, 0, None);
         let mut session = Session::new(&model);
         session.feed(&model, &cx, &all[..50]).unwrap();
-        stored.keep(session.tokens(), session.state()).unwrap();
+        stored
+            .keep(LOCAL, session.tokens(), session.state())
+            .unwrap();
         let mut expected = session.fork();
         expected.feed(&model, &cx, &all[50..70]).unwrap();
         session.feed(&model, &cx, &all[50..]).unwrap();
@@ -394,5 +394,123 @@ fn rewinding_is_exact() {
         assert!(session.rewind(&model, &cx, None, 121).is_err());
         session.rewind(&model, &cx, None, 0).unwrap();
         assert_eq!(session.state().position(), 0);
+    }
+}
+
+#[test]
+fn what_two_prompts_share_is_read_once_even_at_the_same_time() {
+    for name in MODELS {
+        let model = model(name);
+        let shared = tokens(0, 150, &model);
+        let prompts: Vec<Vec<u32>> = (0..3)
+            .map(|n| [shared.clone(), tokens(n + 20, 10 + n, &model)].concat())
+            .collect();
+        let limits = Limits {
+            piece: 32,
+            ..Limits::default()
+        };
+        let mut scheduler = scheduler(&model, limits, Some(cache(&model, 0, None)));
+        let ears: Vec<Ear> = prompts
+            .iter()
+            .map(|prompt| submit(&mut scheduler, request(prompt.clone(), 4)).0)
+            .collect();
+        drain(&mut scheduler);
+        // The tails begin alike or not; what counts is that nothing was fed twice.
+        let fed: usize = ears.iter().map(|ear| ear.finished().read).sum();
+        assert!(fed <= 150 + 10 + 11 + 12, "{name}: {fed}");
+        for (prompt, ear) in prompts.iter().zip(&ears) {
+            let (written, digest) = alone(&model, prompt, 4);
+            assert_eq!(ear.0.lock().unwrap().tokens, written, "{name}");
+            assert_eq!(ear.finished().state.unwrap().state().digest(), digest);
+        }
+    }
+}
+
+#[test]
+fn no_realm_resumes_from_anothers_states() {
+    let model = model("mamba2-g1");
+    let folder = tempfile::tempdir().unwrap();
+    let prompt = tokens(0, 80, &model);
+    let ask = |scheduler: &mut Scheduler<Model>, realm| {
+        let mut request = request([&prompt[..], &[5, 6]].concat(), 2);
+        request.realm = realm;
+        let (ear, _) = submit(scheduler, request);
+        drain(scheduler);
+        ear.finished().reused
+    };
+    for restarted in [false, true] {
+        let cache = cache(&model, 16, Some(folder.path()));
+        let mut scheduler = scheduler(&model, Limits::default(), Some(cache));
+        if !restarted {
+            assert_eq!(ask(&mut scheduler, 7), 0);
+        }
+        assert!(ask(&mut scheduler, 7) >= 80);
+        assert_eq!(ask(&mut scheduler, 8 + u32::from(restarted)), 0);
+    }
+}
+
+/// Logits by position.
+type Read = Vec<(usize, Vec<f32>)>;
+
+/// Forces one token and notes the logits of the prompt.
+#[derive(Clone, Default)]
+struct Guide {
+    ear: Ear,
+    read: Arc<Mutex<Read>>,
+}
+
+impl Listener for Guide {
+    fn token(&mut self, token: u32) -> ControlFlow<()> {
+        self.ear.token(token)
+    }
+    fn finished(&mut self, finished: Finished) {
+        Listener::finished(&mut self.ear, finished);
+    }
+    fn guides(&self) -> bool {
+        true
+    }
+    fn guide(&mut self, tokens: &[u32], logits: &mut [f32]) {
+        let only = tokens.len() % logits.len();
+        for (id, logit) in logits.iter_mut().enumerate() {
+            if id != only {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+    }
+    fn read(&mut self, position: usize, logits: &[f32]) {
+        self.read.lock().unwrap().push((position, logits.to_vec()));
+    }
+}
+
+#[test]
+fn a_listener_guides_the_choice_and_hears_the_prompts_logits() {
+    for name in MODELS {
+        let model = model(name);
+        let limits = Limits {
+            piece: 7,
+            ..Limits::default()
+        };
+        let mut scheduler = scheduler(&model, limits, Some(cache(&model, 4, None)));
+        let prompt = tokens(1, 20, &model);
+        for _ in 0..2 {
+            let guide = Guide::default();
+            let mut asked = request(prompt.clone(), 3);
+            asked.prompt_logits = true;
+            scheduler.submit(asked, Box::new(guide.clone()));
+            drain(&mut scheduler);
+            let vocab = model.vocab() as u32;
+            let forced: Vec<u32> = (20..23).map(|n| n % vocab).collect();
+            assert_eq!(guide.ear.0.lock().unwrap().tokens, forced);
+            // All of the prompt is read, stored states or not.
+            assert_eq!(guide.ear.finished().reused, 0);
+            let read = guide.read.lock().unwrap();
+            let cx = Compute::new(1);
+            let mut session = Session::new(&model);
+            assert_eq!(read.len(), prompt.len());
+            for ((position, logits), (n, &token)) in read.iter().zip(prompt.iter().enumerate()) {
+                assert_eq!(*position, n);
+                assert_eq!(logits, &session.feed(&model, &cx, &[token]).unwrap());
+            }
+        }
     }
 }

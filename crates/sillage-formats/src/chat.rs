@@ -38,6 +38,9 @@ pub struct Message {
     pub role: String,
     /// The text.
     pub content: String,
+    /// What else the template may look at: `tool_calls`, `tool_call_id`, `name`, ...
+    #[serde(flatten, default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub extra: serde_json::Map<String, Value>,
 }
 
 impl Message {
@@ -46,6 +49,7 @@ impl Message {
         Self {
             role: role.into(),
             content: content.into(),
+            extra: serde_json::Map::new(),
         }
     }
 }

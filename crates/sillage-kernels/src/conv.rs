@@ -60,6 +60,7 @@ pub fn causal_conv(
     let out = Shards::new(out);
     let chunks = channels.div_ceil(PIECE);
     let tokens: usize = segments.iter().map(|s| s.tokens.len()).sum();
+    cx.counters.conv(tokens, channels, d_conv);
     let parts: Vec<_> = segments
         .iter_mut()
         .map(|s| {

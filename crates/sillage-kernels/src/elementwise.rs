@@ -30,7 +30,7 @@ pub enum Activation {
 
 impl Activation {
     #[inline(always)]
-    fn apply<S: Simd>(self, s: S, x: S::F) -> S::F {
+    pub(crate) fn apply<S: Simd>(self, s: S, x: S::F) -> S::F {
         match self {
             Self::Silu => math::silu(s, x),
             Self::Gelu => math::gelu(s, x),

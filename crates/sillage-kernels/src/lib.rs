@@ -14,6 +14,7 @@
 
 pub mod attention;
 pub mod conv;
+pub mod counters;
 pub mod elementwise;
 pub mod isa;
 pub mod linear;
@@ -29,11 +30,13 @@ mod spread;
 #[cfg(test)]
 mod testing;
 pub mod threads;
+pub mod train;
 
 pub use attention::{
     AttendSegment, AttendShape, KvShape, PAGE, PageMut, PageRef, attend, write_kv,
 };
 pub use conv::{Conv, ConvSegment, causal_conv};
+pub use counters::{Counters, Counts};
 pub use elementwise::{
     Activation, activate, add_scaled, gated_activation, scale_columns, softplus_dt,
 };
@@ -54,6 +57,8 @@ pub struct Compute {
     pub isa: Isa,
     /// The threads.
     pub pool: Pool,
+    /// What the kernels that were given this have done.
+    pub counters: Counters,
 }
 
 impl Compute {
@@ -69,6 +74,7 @@ impl Compute {
         Self {
             isa,
             pool: Pool::new(threads),
+            counters: Counters::default(),
         }
     }
 }

@@ -100,6 +100,25 @@ pub fn rope(
     positions: &[u32],
     table: &RopeTable,
 ) {
+    rotate(
+        cx, x, m, stride, offset, heads, head_dim, positions, table, false,
+    );
+}
+
+/// As [`rope`], by the negative angles if `back`: its transpose, which a
+/// backward pass needs (`attention_scale` multiplies both ways).
+pub(crate) fn rotate(
+    cx: &Compute,
+    x: &mut [f32],
+    m: usize,
+    stride: usize,
+    offset: usize,
+    heads: usize,
+    head_dim: usize,
+    positions: &[u32],
+    table: &RopeTable,
+    back: bool,
+) {
     assert!(table.rotated() <= head_dim, "rotary table for larger heads");
     if m == 0 || table.rotated() == 0 {
         return;
@@ -118,6 +137,7 @@ pub fn rope(
                 head_dim,
                 angles,
                 interleaved: table.interleaved,
+                sign: if back { -1.0 } else { 1.0 },
             });
         }
     });
@@ -128,6 +148,8 @@ struct Rotate<'a> {
     head_dim: usize,
     angles: &'a [f32],
     interleaved: bool,
+    /// What sines are multiplied by.
+    sign: f32,
 }
 
 impl Kernel for Rotate<'_> {
@@ -140,14 +162,16 @@ impl Kernel for Rotate<'_> {
             if self.interleaved {
                 for i in 0..half {
                     let (a, b) = (head[2 * i], head[2 * i + 1]);
-                    head[2 * i] = (-b).mul_add(sines[i], a * cosines[i]);
-                    head[2 * i + 1] = a.mul_add(sines[i], b * cosines[i]);
+                    let sin = self.sign * sines[i];
+                    head[2 * i] = (-b).mul_add(sin, a * cosines[i]);
+                    head[2 * i + 1] = a.mul_add(sin, b * cosines[i]);
                 }
                 continue;
             }
             let (first, second) = head[..2 * half].split_at_mut(half);
             for i in (0..half).step_by(LANES) {
-                let (cos, sin) = (read(s, cosines, i), read(s, sines, i));
+                let cos = read(s, cosines, i);
+                let sin = s.mul(read(s, sines, i), s.splat(self.sign));
                 let (a, b) = (read(s, first, i), read(s, second, i));
                 write(s, first, i, s.fnma(b, sin, s.mul(a, cos)));
                 write(s, second, i, s.fma(a, sin, s.mul(b, cos)));

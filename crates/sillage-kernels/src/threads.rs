@@ -285,6 +285,16 @@ impl<T> Shards<T> {
         // SAFETY: in range by the check above; disjointness by the caller.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(at), len) }
     }
+
+    /// Where elements `at..at + len` begin, for pieces whose elements lie
+    /// between those of others.
+    pub(crate) fn pointer(&self, at: usize, len: usize) -> *mut T {
+        assert!(
+            at.checked_add(len).is_some_and(|end| end <= self.len),
+            "shard out of range"
+        );
+        self.start.wrapping_add(at)
+    }
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub struct Description {
     pub tied: bool,
     /// Where the tensors outside the residuals are.
     #[serde(skip)]
-    pub(crate) names: Names,
+    pub names: Names,
 }
 
 /// One addition to the residual stream.
@@ -55,7 +55,7 @@ pub struct Residual {
     pub branches: Vec<Branch>,
     /// Prefix of the norm's tensors.
     #[serde(skip)]
-    pub(crate) norm_at: String,
+    pub norm_at: String,
 }
 
 /// One function within a residual.
@@ -69,7 +69,7 @@ pub struct Branch {
     pub out_multiplier: f32,
     /// Prefix of its tensors.
     #[serde(skip)]
-    pub(crate) at: String,
+    pub at: String,
 }
 
 /// A normalisation over `d_model` elements.
@@ -124,7 +124,7 @@ pub struct Mamba {
     pub inner_norm_eps: Option<f32>,
     /// The checkpoint stores A itself rather than the logarithm of -A.
     #[serde(skip)]
-    pub(crate) a_is_final: bool,
+    pub a_is_final: bool,
 }
 
 /// Sizes of a Mamba-2 mixer.
@@ -156,7 +156,7 @@ pub struct Mamba2 {
     pub multipliers: [f32; 5],
     /// The checkpoint stores A itself rather than the logarithm of -A.
     #[serde(skip)]
-    pub(crate) a_is_final: bool,
+    pub a_is_final: bool,
 }
 
 /// The gated norm of a Mamba-2 mixer; it works within each of the mixer's groups.
@@ -191,10 +191,10 @@ pub struct Attention {
     pub key_multiplier: f32,
     /// How the three input projections are stored.
     #[serde(skip)]
-    pub(crate) qkv: Stored,
+    pub qkv: Stored,
     /// Name of the output projection.
     #[serde(skip)]
-    pub(crate) out: &'static str,
+    pub out: &'static str,
 }
 
 /// Sizes of an MLP.
@@ -212,10 +212,10 @@ pub struct Mlp {
     pub gate_multiplier: f32,
     /// How gate and up (or up alone) are stored.
     #[serde(skip)]
-    pub(crate) inputs: Stored,
+    pub inputs: Stored,
     /// Name of the down projection.
     #[serde(skip)]
-    pub(crate) down: &'static str,
+    pub down: &'static str,
 }
 
 /// Sizes of a convolution: every channel has taps of its own, nothing follows.
@@ -244,7 +244,7 @@ pub enum Activation {
 
 /// How projections that share an input lie in the checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stored {
+pub enum Stored {
     /// A tensor each, in the order of use.
     Apart(&'static [&'static str]),
     /// One tensor, its rows in the order of use.
@@ -253,10 +253,13 @@ pub(crate) enum Stored {
 
 /// Names of the tensors outside the residuals.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Names {
-    pub(crate) embedding: String,
-    pub(crate) final_norm: String,
-    pub(crate) head: String,
+pub struct Names {
+    /// The embedding's full name.
+    pub embedding: String,
+    /// Prefix of the final norm.
+    pub final_norm: String,
+    /// The output projection's full name; not there if the embedding is tied.
+    pub head: String,
 }
 
 impl Residual {

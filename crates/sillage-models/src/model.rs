@@ -112,8 +112,8 @@ impl Model {
 
     /// Elements of all tensors; a tied embedding counts once.
     pub fn parameters(&self) -> u64 {
-        let (matrices, vectors) = self.inventory();
-        matrices.iter().map(|m| elements(m)).sum::<u64>() + vectors as u64
+        let parameters = self.description.parameters();
+        parameters.iter().map(|p| p.len() as u64).sum()
     }
 
     /// Bytes of all weights as they lie in memory.

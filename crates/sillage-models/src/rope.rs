@@ -171,7 +171,8 @@ impl Rope {
             .collect()
     }
 
-    pub(crate) fn table(&self) -> RopeTable {
+    /// Ready to rotate.
+    pub fn table(&self) -> RopeTable {
         let attention = match self.scaling {
             RopeScaling::Yarn { attention, .. } => attention as f32,
             _ => 1.0,

@@ -36,7 +36,7 @@ fn open(
 }
 
 fn key(n: u32) -> Key {
-    Key::of_tokens(&[n])
+    Key::of_tokens(0, &[n])
 }
 
 fn one(layout: &Arc<Layout>, n: u32) -> Snapshot {

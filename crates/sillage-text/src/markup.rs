@@ -44,7 +44,7 @@ pub(crate) enum Block {
 
 const OURS: [&str; 5] = ["break", "speed", "volume", "spell", "/spell"];
 
-/// Tags of HTML that text copied from elsewhere may hold; they are passed over.
+/// Tags that text copied from elsewhere may hold, of HTML most of all; they are passed over.
 const PASSED_OVER: &[&str] = &[
     "b",
     "i",
@@ -80,6 +80,8 @@ const PASSED_OVER: &[&str] = &[
     "th",
     "html",
     "body",
+    // Not HTML: clients of other services write it, and a voice here has one mood.
+    "emotion",
 ];
 
 /// Looks at text that starts with `<`; `before` is the character in front of it.

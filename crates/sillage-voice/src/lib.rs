@@ -37,6 +37,7 @@
 
 mod acoustic;
 mod advance;
+pub mod cloning;
 mod config;
 mod error;
 pub mod features;

@@ -192,6 +192,18 @@ impl Speech {
         Ok(())
     }
 
+    /// Reads what waits for its sentence's end as if it ended here; more text may come.
+    ///
+    /// # Errors
+    /// A mistake in the markup.
+    pub fn settle(&mut self) -> Result<(), SpeechError> {
+        if self.reader.waiting() > 0 {
+            // A paragraph's end is certain at once.
+            self.push("\n\n")?;
+        }
+        Ok(())
+    }
+
     /// Says that no more text will come.
     ///
     /// # Errors

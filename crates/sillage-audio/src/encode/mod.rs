@@ -26,6 +26,8 @@ use sink::Sink;
 pub enum Format {
     /// RIFF WAVE, 16-bit.
     Wav,
+    /// RIFF WAVE with samples of another kind.
+    WavOf(RawSample),
     /// FLAC, 16-bit, lossless.
     Flac,
     /// Opus in Ogg.
@@ -70,7 +72,7 @@ impl Format {
     /// The Internet media type.
     pub fn media_type(self) -> &'static str {
         match self {
-            Self::Wav => "audio/wav",
+            Self::Wav | Self::WavOf(_) => "audio/wav",
             Self::Flac => "audio/flac",
             Self::Opus => "audio/ogg",
             Self::Mp3 => "audio/mpeg",
@@ -297,7 +299,8 @@ impl Encoder {
 
 fn codec(settings: &Settings, draft: Option<&Draft>) -> Result<Box<dyn Codec>, EncodeError> {
     Ok(match settings.format {
-        Format::Wav => Box::new(wav::Wav::new(settings.rate)),
+        Format::Wav => Box::new(wav::Wav::new(RawSample::S16Le, settings.rate)),
+        Format::WavOf(sample) => Box::new(wav::Wav::new(sample, settings.rate)),
         Format::Flac => Box::new(flac::Flac::new(settings.rate, draft)?),
         Format::Opus => Box::new(opus::Opus::new(settings, draft)?),
         #[cfg(feature = "mp3")]

@@ -119,12 +119,16 @@ impl Codec for Mp3 {
         if !seekable {
             self.reserved = 0;
         }
-        let encoder = self.build(seekable)?;
-        // LAME leaves the frame out where it would not fit, and tells its size
-        // only at the end; it is an ordinary frame without padding.
-        if seekable && encoder.is_lame_tag_written() {
-            let samples = if self.settings.rate > 24_000 { 144 } else { 72 };
-            self.info = (samples * 1000 * self.kbps() / self.settings.rate) as usize;
+        // The frame to be completed is an ordinary one without padding. LAME
+        // leaves it out where its fields would not fit, and does not say so.
+        let (samples, needed) = match self.settings.rate > 24_000 {
+            true => (144, 177),
+            false => (72, 169),
+        };
+        let frame = (samples * 1000 * self.kbps() / self.settings.rate) as usize;
+        let encoder = self.build(seekable && frame >= needed)?;
+        if seekable && frame >= needed && encoder.is_lame_tag_written() {
+            self.info = frame;
             self.info_left = self.info;
         }
         self.encoder = Some(encoder);

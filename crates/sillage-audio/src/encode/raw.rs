@@ -12,20 +12,24 @@ impl Codec for Raw {
     }
 
     fn push(&mut self, samples: &[f32], sink: &mut Sink) -> Result<(), EncodeError> {
-        let bytes: Vec<u8> = match self.0 {
-            RawSample::S16Le => samples
-                .iter()
-                .flat_map(|&v| to_i16(v).to_le_bytes())
-                .collect(),
-            RawSample::F32Le => samples.iter().flat_map(|&v| v.to_le_bytes()).collect(),
-            RawSample::MuLaw => samples.iter().map(|&v| mu_law(to_i16(v))).collect(),
-            RawSample::ALaw => samples.iter().map(|&v| a_law(to_i16(v))).collect(),
-        };
-        sink.write(&bytes)
+        sink.write(&bytes(self.0, samples))
     }
 
     fn finish(&mut self, _: &mut Sink, _: Option<&Draft>) -> Result<bool, EncodeError> {
         Ok(false)
+    }
+}
+
+/// The bytes of samples.
+pub(super) fn bytes(kind: RawSample, samples: &[f32]) -> Vec<u8> {
+    match kind {
+        RawSample::S16Le => samples
+            .iter()
+            .flat_map(|&v| to_i16(v).to_le_bytes())
+            .collect(),
+        RawSample::F32Le => samples.iter().flat_map(|&v| v.to_le_bytes()).collect(),
+        RawSample::MuLaw => samples.iter().map(|&v| mu_law(to_i16(v))).collect(),
+        RawSample::ALaw => samples.iter().map(|&v| a_law(to_i16(v))).collect(),
     }
 }
 

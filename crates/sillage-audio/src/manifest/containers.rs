@@ -121,15 +121,26 @@ fn wav(file: &[u8]) -> Option<Parts<'_>> {
         }
         at = end.saturating_add(size as usize & 1);
     }
-    // 16-bit PCM, one channel, or it is not what was signed.
-    let plain = format.filter(|f| f.starts_with(&[1, 0, 1, 0]) && f.get(14..16) == Some(&[16, 0]));
+    // One channel of what is written here, or it is not what was signed.
+    let (mut of, mut width) = (SoundKind::PcmS16, 2);
+    let plain = format.filter(|f| {
+        let (head, bits) = (f.get(..4), f.get(14..16));
+        match (head, bits) {
+            (Some([1, 0, 1, 0]), Some([16, 0])) => return true,
+            (Some([3, 0, 1, 0]), Some([32, 0])) => width = 4,
+            (Some([6 | 7, 0, 1, 0]), Some([8, 0])) => width = 1,
+            _ => return false,
+        }
+        of = SoundKind::WavData;
+        true
+    });
     let hash = plain
         .and(data)
         .map(|data| blake3::hash(data).to_hex().to_string());
     let sound = Sound::Hashed {
-        of: SoundKind::PcmS16,
+        of,
         blake3: hash,
-        samples: data.map(|data| data.len() as u64 / 2),
+        samples: data.map(|data| data.len() as u64 / width),
         rate: plain.and_then(|format| u32_le(format, 4)),
     };
     Some(Parts {

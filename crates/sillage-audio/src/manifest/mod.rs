@@ -106,6 +106,8 @@ pub struct Claim {
 pub enum SoundKind {
     /// The samples as 16-bit little-endian integers (WAV and FLAC).
     PcmS16,
+    /// The bytes of the samples (WAV with other than 16-bit samples).
+    WavData,
     /// Every Opus packet after the headers, each after its length in 32 bits,
     /// little-endian.
     OpusPackets,

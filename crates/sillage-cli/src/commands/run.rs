@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use sillage_engine::{Limits, PrefixCache, Reason, Request, Sampling, Scheduler};
 use sillage_formats::{GenerationDefaults, Tokenizer};
 use sillage_models::Model;
+use sillage_server::config::parse_bytes;
 use sillage_state::{Meta, Precision, Snapshot, Store, StoreOptions};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -55,7 +56,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
     /// Most memory the state may grow to, e.g. 2GiB or 500MB [default: 90 % of what is free]
-    #[arg(long, value_name = "BYTES", value_parser = console::parse_bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     state_budget: Option<u64>,
     /// Save the state at the end, to go on from later
     #[arg(long, value_name = "FILE")]
@@ -200,7 +201,7 @@ impl Writer<'_> {
             sampling: self.sampling(),
             max_tokens: self.args.max_tokens,
             end_tokens: self.defaults.eos.clone(),
-            marks: Vec::new(),
+            ..Request::default()
         };
         let mut sink = Sink::new(!self.args.json);
         if let Some(text) = echo {

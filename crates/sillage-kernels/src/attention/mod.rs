@@ -65,6 +65,19 @@ impl AttendShape {
         self.window
             .map_or(0, |window| (position + 1).saturating_sub(window.max(1)))
     }
+
+    /// The keys that `queries` queries from position `start` on see, in all.
+    fn seen(&self, start: usize, queries: usize) -> u64 {
+        let window = self.window.map_or(usize::MAX, |window| window.max(1));
+        // Those that see every key before them, and those that see a window.
+        let growing = window.saturating_sub(start + 1).min(queries);
+        let (start, all, growing) = (start as u64, queries as u64, growing as u64);
+        let full = match all - growing {
+            0 => 0,
+            full => full * window as u64,
+        };
+        growing * (start + 1) + growing * growing.saturating_sub(1) / 2 + full
+    }
 }
 
 /// Attention of `q: [m, heads * head_dim]` over each segment's pages, into
@@ -82,6 +95,10 @@ pub fn attend(
     out: &mut [f32],
 ) {
     check(shape, q, segments, out.len());
+    for segment in segments {
+        let keys = shape.seen(segment.start, segment.tokens.len());
+        cx.counters.attention(keys, shape.heads, shape.kv.head_dim);
+    }
     let plan = Plan::new(cx, shape, segments);
     let mut parts = vec![0.0; plan.part_rows * part_len(shape)];
     let parts = Shards::new(&mut parts);

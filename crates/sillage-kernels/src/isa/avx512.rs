@@ -190,6 +190,40 @@ impl Simd for Avx512 {
         unsafe { _mm512_reduce_max_epi32(v) }
     }
     #[inline(always)]
+    fn transpose(self, rows: [__m512; 16]) -> [__m512; 16] {
+        // Within 128-bit lanes by twos and fours, then the lanes themselves.
+        let mut a = rows;
+        let mut b = rows;
+        // SAFETY: token.
+        unsafe {
+            for i in 0..8 {
+                b[2 * i] = _mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]);
+                b[2 * i + 1] = _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+            }
+            for i in 0..4 {
+                for j in 0..2 {
+                    let low = _mm512_castps_pd(b[4 * i + j]);
+                    let high = _mm512_castps_pd(b[4 * i + 2 + j]);
+                    a[4 * i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high));
+                    a[4 * i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
+                }
+            }
+            for i in 0..2 {
+                for j in 0..4 {
+                    let (low, high) = (a[8 * i + j], a[8 * i + 4 + j]);
+                    b[8 * i + j] = _mm512_shuffle_f32x4::<0x88>(low, high);
+                    b[8 * i + 4 + j] = _mm512_shuffle_f32x4::<0xdd>(low, high);
+                }
+            }
+            for j in 0..8 {
+                let (low, high) = (b[j], b[8 + j]);
+                a[j] = _mm512_shuffle_f32x4::<0x88>(low, high);
+                a[8 + j] = _mm512_shuffle_f32x4::<0xdd>(low, high);
+            }
+        }
+        a
+    }
+    #[inline(always)]
     fn int(self, value: i32) -> __m512i {
         // SAFETY: token.
         unsafe { _mm512_set1_epi32(value) }

@@ -265,6 +265,17 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
             .fold(i32::MIN, |most, lane| most.max(lane.to_bits() as i32))
     }
 
+    /// Sixteen rows, columns made rows.
+    #[inline(always)]
+    fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES] {
+        let lanes = rows.map(|row| self.to_array(row));
+        std::array::from_fn(|i| {
+            let column: [f32; LANES] = std::array::from_fn(|j| lanes[j][i]);
+            // SAFETY: the array has sixteen elements.
+            unsafe { self.load(column.as_ptr()) }
+        })
+    }
+
     fn int(self, value: i32) -> Self::I;
     /// Truncates towards zero; lanes must fit an i32.
     fn to_int(self, v: Self::F) -> Self::I;

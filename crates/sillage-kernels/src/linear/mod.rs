@@ -97,6 +97,8 @@ pub fn linear(cx: &Compute, x: &[f32], m: usize, products: &mut [Product<'_>]) {
         linear(cx, x, m, first);
         return linear(cx, x, m, rest);
     };
+    cx.counters
+        .linear(m, products.iter().map(|product| product.weight));
     let mut scratch = SCRATCH.take();
     let prepared = activations::prepare(cx, x, m, cols, forms.list(), &mut scratch);
     let jobs: Vec<Job<'_>> = products

@@ -14,6 +14,9 @@ use crate::spread::{read, write};
 use crate::threads::Shards;
 use std::ops::Range;
 
+/// Operations on one element of the state for one token: the exponent of its
+/// decay, `B * dtx`, a multiply-add into the state, one into the output.
+const SELECTIVE_STEP: u64 = 6;
 /// Tiles of sixteen channels in one piece of work.
 const PIECE: usize = 8;
 
@@ -79,6 +82,7 @@ pub fn selective_scan(
     let jobs = super::jobs(segments, shape.state_len(), rows);
     let chunks = shape.tiles().div_ceil(PIECE);
     let tokens: usize = jobs.iter().map(|job| job.tokens.len()).sum();
+    cx.counters.scan(tokens, d_inner, d_state, SELECTIVE_STEP);
     let cycles = tokens * shape.state_len() / 2;
     let inputs = Inputs {
         shape,

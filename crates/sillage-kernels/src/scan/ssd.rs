@@ -22,6 +22,10 @@ const AHEAD: usize = 2048;
 /// From this many tokens on B and C are copied together before they are used.
 const PACK_FROM: usize = 4;
 
+/// Operations on one element of the state for one token: `B * dtx`, a
+/// multiply-add into the state, a multiply-add into the output.
+const SSD_STEP: u64 = 5;
+
 /// Sizes of a Mamba-2 recurrence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SsdShape {
@@ -112,6 +116,8 @@ pub fn ssd(
         );
     }
     let tokens: usize = jobs.iter().map(|job| job.tokens.len()).sum();
+    cx.counters
+        .scan(tokens, heads * headdim, shape.d_state, SSD_STEP);
     let cycles = tokens * shape.state_len() / 8;
     let inputs = Inputs {
         shape,

@@ -22,7 +22,7 @@ use crate::error::ModelError;
 use serde_json::Value;
 
 /// Every `model_type` that can be described.
-pub const SUPPORTED: [&str; 12] = [
+pub const SUPPORTED: [&str; 13] = [
     "mamba",
     "falcon_mamba",
     "mamba2",
@@ -35,6 +35,7 @@ pub const SUPPORTED: [&str; 12] = [
     "falcon_h1",
     "nemotron_h",
     "rene",
+    "sillage",
 ];
 
 /// What a description is made from: the configuration, and which tensors exist where several names
@@ -74,6 +75,7 @@ pub fn describe(
         "falcon_h1" => falcon_h1::describe(&evidence),
         "nemotron_h" => nemotron_h::describe(&evidence),
         "rene" => rene::describe(&evidence),
+        "sillage" => StackConfig::describe(&evidence),
         other => Err(unknown(other)),
     }
 }

@@ -1,8 +1,11 @@
-//! A bare stack: blocks that a configuration lists one by one, for models of other things than tokens.
+//! A bare stack: blocks that a configuration lists one by one, for models of other things than tokens;
+//! and `sillage`, the architecture of language models that are an embedding, a stack and a projection.
 
+use super::{Evidence, Outside};
 use crate::config::Config;
 use crate::description::{
-    Activation, Attention, Conv, InnerNorm, Mamba2, Mixer, Mlp, Norm, Residual, Stored,
+    Activation, Attention, Conv, Description, InnerNorm, Mamba, Mamba2, Mixer, Mlp, Names, Norm,
+    Residual, Stored,
 };
 use crate::error::ModelError;
 use crate::rope::Rope;
@@ -23,9 +26,11 @@ const MAX_BLOCKS: usize = 1024;
 ///   {"type": "mlp", "d_ff": 512, "activation": "gelu"},
 ///   {"type": "conv", "d_conv": 7}]}
 /// ```
-/// Every block is preceded by an RMS norm, and one more follows the last. Optional keys: `expand` (2) and
-/// `n_groups` (1) of `mamba2`; `kv_heads` (as `heads`) of `attention`. `gelu` is the
-/// tanh approximation, and may be called `gelu_tanh`.
+/// Every block is preceded by an RMS norm, and one more follows the last. Also `mamba` (`d_state`,
+/// `d_conv`). Optional keys: `expand` (2) and `n_groups` (1) of `mamba2`, `expand` and `dt_rank` (a
+/// sixteenth of `d_model`) of `mamba`; `kv_heads` (as `heads`), `window` and `rope` (true) of
+/// `attention`; `gated` (false) and `bias` (true) of `mlp`. `gelu` is the tanh approximation, and may be
+/// called `gelu_tanh`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StackConfig {
     /// Width of the residual stream.
@@ -55,6 +60,24 @@ impl StackConfig {
         Ok(StackConfig { d_model, blocks })
     }
 
+    pub(super) fn describe(evidence: &Evidence<'_>) -> Result<Description, ModelError> {
+        let config = &evidence.config;
+        let Some(stack) = config.get("stack") else {
+            return Err(config.bad("stack", "an object with d_model and blocks"));
+        };
+        let stack = StackConfig::read("stack", stack)?;
+        let names = Names {
+            embedding: "embedding.weight".to_owned(),
+            final_norm: "stack.norm".to_owned(),
+            head: "head.weight".to_owned(),
+        };
+        let outside = Outside::read(evidence, names, config.size("vocab_size")?, true)?;
+        let (layers, norm) = (stack.blocks.len(), stack.norm());
+        let residuals = stack.residuals("stack");
+        let architecture = config.architecture();
+        Ok(outside.around(architecture, stack.d_model, layers, norm, residuals))
+    }
+
     pub(crate) fn norm(&self) -> Norm {
         Norm::rms(EPS)
     }
@@ -73,20 +96,39 @@ fn mixer(config: &Config<'_>, d_model: usize) -> Result<Mixer, ModelError> {
     Ok(match config.word("type")? {
         Some("mamba2") => Mixer::Mamba2(mamba2(config, d_model)?),
         Some("attention") => Mixer::Attention(attention(config)?),
-        Some("mlp") => Mixer::Mlp(Mlp {
-            d_ff: config.size("d_ff")?,
-            gated: false,
-            activation: activation(config)?,
-            bias: true,
-            gate_multiplier: 1.0,
-            inputs: Stored::Apart(&["up"]),
-            down: "down",
-        }),
+        Some("mamba") => Mixer::Mamba(mamba(config, d_model)?),
+        Some("mlp") => Mixer::Mlp(mlp(config)?),
         Some("conv") => Mixer::Conv(Conv {
             d_conv: config.size("d_conv")?,
             bias: true,
         }),
-        _ => return Err(config.bad("type", "one of mamba2, attention, mlp, conv")),
+        _ => return Err(config.bad("type", "one of mamba, mamba2, attention, mlp, conv")),
+    })
+}
+
+fn mamba(config: &Config<'_>, d_model: usize) -> Result<Mamba, ModelError> {
+    Ok(Mamba {
+        d_inner: config.size_or("expand", 2)? * d_model,
+        d_state: config.size("d_state")?,
+        d_conv: config.size("d_conv")?,
+        dt_rank: config.size_or("dt_rank", d_model.div_ceil(16))?,
+        bias: false,
+        conv_bias: true,
+        inner_norm_eps: None,
+        a_is_final: false,
+    })
+}
+
+fn mlp(config: &Config<'_>) -> Result<Mlp, ModelError> {
+    let gated = config.flag_or("gated", false)?;
+    Ok(Mlp {
+        d_ff: config.size("d_ff")?,
+        gated,
+        activation: activation(config)?,
+        bias: config.flag_or("bias", true)?,
+        gate_multiplier: 1.0,
+        inputs: Stored::Apart(if gated { &["gate", "up"] } else { &["up"] }),
+        down: "down",
     })
 }
 
@@ -125,8 +167,11 @@ fn attention(config: &Config<'_>) -> Result<Attention, ModelError> {
         kv_heads,
         head_dim,
         scale: (head_dim as f64).powf(-0.5) as f32,
-        window: None,
-        rope: Some(Rope::from_config(config, head_dim, 10_000.0, 1.0)?),
+        window: config.optional_size("window")?,
+        rope: match config.flag_or("rope", true)? {
+            true => Some(Rope::from_config(config, head_dim, 10_000.0, 1.0)?),
+            false => None,
+        },
         qkv_bias: false,
         out_bias: false,
         key_multiplier: 1.0,

@@ -42,14 +42,40 @@ impl Key {
         Self(xxh3_128(bytes).to_be_bytes())
     }
 
-    /// The hash of a sequence of tokens.
+    /// The hash of a sequence of tokens within a realm: the first four bytes
+    /// are the realm's, so that states of different owners never meet.
     #[must_use]
-    pub fn of_tokens(tokens: &[u32]) -> Self {
+    pub fn of_tokens(realm: u32, tokens: &[u32]) -> Self {
         let mut hash = Xxh3::new();
         for token in tokens {
             hash.update(&token.to_le_bytes());
         }
-        Self(hash.digest128().to_be_bytes())
+        Self::within(realm, &hash)
+    }
+
+    /// [`of_tokens`](Self::of_tokens) for every beginning of `tokens`, from one
+    /// token to all of them, in one pass.
+    #[must_use]
+    pub fn of_beginnings(realm: u32, tokens: &[u32]) -> Vec<Self> {
+        let mut hash = Xxh3::new();
+        let mut key = |token: &u32| {
+            hash.update(&token.to_le_bytes());
+            Self::within(realm, &hash)
+        };
+        tokens.iter().map(&mut key).collect()
+    }
+
+    /// The realm that a key of tokens belongs to.
+    #[must_use]
+    pub fn realm(self) -> u32 {
+        let [a, b, c, d, ..] = self.0;
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    fn within(realm: u32, hash: &Xxh3) -> Self {
+        let mut bytes = hash.digest128().to_be_bytes();
+        bytes[..4].copy_from_slice(&realm.to_be_bytes());
+        Self(bytes)
     }
 }
 
@@ -125,6 +151,12 @@ pub enum StoreError {
         "the snapshot belongs to another model or layout than this store; keep one store per model"
     )]
     OtherLayout,
+    /// A store elsewhere failed.
+    #[error("the shared store of states failed: {what}; check that it runs and has room")]
+    Shared {
+        /// What it said.
+        what: String,
+    },
 }
 
 /// Something that went wrong on disk, and that the store survived by doing
@@ -193,6 +225,17 @@ pub trait StateStore: Send + Sync {
     fn get(&self, key: Key) -> Option<Snapshot>;
     /// Whether something is kept under `key`. Does not count as use.
     fn contains(&self, key: Key) -> bool;
+    /// The last of `keys` under which somebody else put something that
+    /// [`entries`](Self::entries) did not tell of: other processes write into
+    /// a shared store. A store of one process has nothing to find.
+    fn find_last(&self, keys: &[Key]) -> Option<usize> {
+        let _ = keys;
+        None
+    }
+    /// Whether others write into this store as well.
+    fn is_shared(&self) -> bool {
+        false
+    }
     /// Forgets what is under `key`; whether there was anything.
     fn remove(&self, key: Key) -> bool;
     /// Everything kept, in no particular order: what a prefix tree is rebuilt

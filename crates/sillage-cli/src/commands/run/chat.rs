@@ -3,7 +3,7 @@
 
 use super::Writer;
 use anyhow::{Context, Result, bail};
-use sillage_engine::Reason;
+use sillage_engine::{LOCAL, Reason};
 use sillage_formats::{ChatTemplate, Message};
 use std::io::{BufRead, IsTerminal, Write};
 use std::sync::atomic::Ordering;
@@ -87,7 +87,11 @@ impl<'a> Chat<'a> {
             told = Some((text, tokens.to_vec()));
             // The scheduler will find the state by the tokens it has read.
             if let Some(prefix) = writer.scheduler.prefix_mut() {
-                prefix.keep(&tokens[..snapshot.position() as usize], snapshot.state())?;
+                prefix.keep(
+                    LOCAL,
+                    &tokens[..snapshot.position() as usize],
+                    snapshot.state(),
+                )?;
             }
         }
         Ok(Self {

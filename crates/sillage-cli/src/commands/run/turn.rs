@@ -2,8 +2,8 @@
 //! that took.
 
 use anyhow::{Context, Result};
-use sillage_engine::{Finished, Listener, Request, Scheduler, StopStrings};
-use sillage_formats::{StreamDecoder, Tokenizer};
+use sillage_engine::{Finished, Listener, Request, Scheduler, TextStream};
+use sillage_formats::Tokenizer;
 use sillage_models::Model;
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -59,20 +59,15 @@ struct Progress {
     finished: Option<Finished>,
 }
 
-/// Turns tokens into text.
+/// Shows text as it is written.
 struct Typist {
-    tokenizer: Arc<Tokenizer>,
-    decoder: StreamDecoder,
-    stops: StopStrings,
-    stopped: bool,
+    stream: TextStream,
     progress: Arc<Mutex<Progress>>,
 }
 
 impl Listener for Typist {
     fn token(&mut self, token: u32) -> ControlFlow<()> {
-        let text = self.decoder.push(&self.tokenizer, token);
-        let passed = self.stops.push(&text);
-        self.stopped = passed.stopped;
+        let passed = self.stream.push(token);
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         progress.first.get_or_insert(now);
@@ -87,14 +82,7 @@ impl Listener for Typist {
     }
 
     fn finished(&mut self, finished: Finished) {
-        let mut rest = String::new();
-        if !self.stopped {
-            let passed = self.stops.push(&self.decoder.finish());
-            rest = passed.text;
-            if !passed.stopped {
-                rest.push_str(&self.stops.finish());
-            }
-        }
+        let rest = self.stream.finish();
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         // An output that fails here failed before, or has nobody left to tell.
         let _ = progress.sink.push(&rest);
@@ -147,10 +135,7 @@ pub(super) fn run(
     };
     let progress = Arc::new(Mutex::new(empty));
     let typist = Typist {
-        decoder: tokenizer.stream(continues),
-        tokenizer,
-        stops: StopStrings::new(stops.iter().cloned()),
-        stopped: false,
+        stream: TextStream::new(tokenizer, continues, stops.iter().cloned()),
         progress: Arc::clone(&progress),
     };
     let total = request.tokens.len() as u64;

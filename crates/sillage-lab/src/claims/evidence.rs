@@ -1,0 +1,315 @@
+//! A run as claims and pictures look at it: one machine, repeated points taken
+//! once, seeds put together.
+
+use super::spread::{Estimate, figure};
+use crate::record::{Better, Place, Run};
+use serde_json::Value;
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+/// The metric under which measures file their A/A differences.
+pub(crate) const NOISE: &str = "noise";
+
+/// Coordinates that are no axis: what differs only in them is one figure.
+const SEEDS: [&str; 2] = ["seed", "seeds"];
+
+/// Where configurations may say to which length a model was trained.
+const TRAINED: [&str; 4] = ["trained", "trained_to", "train_length", "trained_length"];
+
+/// Measures whose models are trained here, from several seeds.
+const LEARNED: [&str; 4] = ["recall", "copy", "track", "language"];
+
+/// Metrics that no clock has a part in: a busy machine does not change them.
+const UNTIMED: [&str; 12] = [
+    "accuracy",
+    "bits per byte",
+    "flops per token",
+    "flops per token, model",
+    "loss",
+    "loss by FLOPs",
+    "quality",
+    "resident memory",
+    "state bytes",
+    "training loss",
+    "validation loss",
+    "word error rate",
+];
+
+/// Metrics taken from the very same samples: the noise of one is that of the
+/// other.
+const TWINS: [[&str; 2]; 1] = [["time to first token", "prefill rate"]];
+
+/// One metric of one series at one place, over all seeds.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Cell {
+    pub(crate) measure: String,
+    pub(crate) metric: String,
+    pub(crate) series: String,
+    pub(crate) at: Place,
+    pub(crate) unit: String,
+    pub(crate) better: Better,
+    /// Empty where it is missing.
+    pub(crate) samples: Vec<f64>,
+    /// Why samples are missing, all or some.
+    pub(crate) reason: Option<String>,
+    /// Length to which the model was trained, if its configuration says so.
+    pub(crate) trained: Option<f64>,
+    /// The job it came from: sides of one job took turns.
+    pub(crate) job: String,
+    /// Of the samples.
+    pub(crate) estimate: Option<Estimate>,
+}
+
+impl Cell {
+    pub(crate) fn number(&self, axis: &str) -> Option<f64> {
+        self.at.get(axis)?.as_f64().filter(|x| x.is_finite())
+    }
+
+    pub(crate) fn word(&self, axis: &str) -> Option<&str> {
+        self.at.get(axis)?.as_str()
+    }
+
+    /// Whether its samples are of models trained from different seeds.
+    pub(crate) fn learned(&self) -> bool {
+        LEARNED.contains(&self.measure.as_str())
+    }
+}
+
+/// All that a run says.
+#[derive(Debug, Default)]
+pub(crate) struct Evidence {
+    cells: Vec<Cell>,
+    /// The machine whose points these are ([`crate::Machine::id`]).
+    pub(crate) machine: Option<String>,
+    /// Points of other machines, which are left out.
+    pub(crate) elsewhere: usize,
+}
+
+impl Evidence {
+    /// Of the machine with the most points: sides measured on different
+    /// machines are never laid against each other.
+    pub(crate) fn new(run: &Run) -> Self {
+        let machine = busiest(run);
+        let mut merged = Self {
+            machine: machine.map(String::from),
+            ..Self::default()
+        };
+        // Later points replace earlier ones at the very same place.
+        let mut exact: HashMap<String, usize> = HashMap::new();
+        let mut kept = Vec::new();
+        for point in &run.points {
+            if Some(point.machine.as_str()) != machine {
+                merged.elsewhere += 1;
+                continue;
+            }
+            let key = key(&point.measure, &point.metric, &point.series, &point.at);
+            match exact.get(&key) {
+                Some(&at) => kept[at] = point,
+                None => {
+                    exact.insert(key, kept.len());
+                    kept.push(point);
+                }
+            }
+        }
+        let mut cells: HashMap<String, usize> = HashMap::new();
+        for point in kept {
+            let mut at = point.at.clone();
+            at.retain(|axis, _| !SEEDS.contains(&axis.as_str()));
+            let key = key(&point.measure, &point.metric, &point.series, &at);
+            let place = *cells.entry(key).or_insert_with(|| {
+                merged.cells.push(Cell {
+                    measure: point.measure.clone(),
+                    metric: point.metric.clone(),
+                    series: point.series.clone(),
+                    at,
+                    unit: point.unit.clone(),
+                    better: point.better,
+                    samples: Vec::new(),
+                    reason: None,
+                    trained: trained(&point.config),
+                    job: point.job.clone(),
+                    estimate: None,
+                });
+                merged.cells.len() - 1
+            });
+            let cell = &mut merged.cells[place];
+            match point.measured() {
+                Some(samples) => cell
+                    .samples
+                    .extend(samples.iter().filter(|sample| sample.is_finite())),
+                None => cell.reason = reason(&point.outcome),
+            }
+            if cell.samples.is_empty() && cell.reason.is_none() {
+                cell.reason = Some("no usable sample".into());
+            }
+        }
+        for cell in &mut merged.cells {
+            if !cell.samples.is_empty() && cell.reason.as_deref() == Some("no usable sample") {
+                cell.reason = None;
+            }
+            cell.estimate = figure(&cell.samples, cell.learned());
+        }
+        merged
+    }
+
+    pub(crate) fn cells(&self) -> &[Cell] {
+        &self.cells
+    }
+
+    pub(crate) fn of<'a>(
+        &'a self,
+        measure: &'a str,
+        metric: &'a str,
+    ) -> impl Iterator<Item = &'a Cell> {
+        self.cells
+            .iter()
+            .filter(move |cell| cell.measure == measure && cell.metric == metric)
+    }
+
+    /// Of these series, measured only.
+    pub(crate) fn measured(&self, measure: &str, metric: &str, series: &[&str]) -> Vec<&Cell> {
+        self.cells
+            .iter()
+            .filter(|cell| cell.measure == measure && cell.metric == metric)
+            .filter(|cell| series.contains(&cell.series.as_str()) && !cell.samples.is_empty())
+            .collect()
+    }
+
+    /// The relative difference between two runs of the very same thing: of
+    /// this metric at this place or, where none was taken there, the largest of
+    /// the metric, or of the measure.
+    pub(crate) fn noise(&self, measure: &str, metric: &str, at: &Place) -> Option<f64> {
+        if UNTIMED.contains(&metric) {
+            return None;
+        }
+        let all: Vec<&Cell> = self
+            .of(measure, NOISE)
+            .filter(|cell| !cell.samples.is_empty())
+            .collect();
+        let same = |of: &str| {
+            of == metric
+                || TWINS
+                    .iter()
+                    .any(|twins| twins.contains(&of) && twins.contains(&metric))
+        };
+        let mine: Vec<&Cell> = all
+            .iter()
+            .copied()
+            .filter(|cell| cell.word("of").is_none_or(same))
+            .collect();
+        let near = mine
+            .iter()
+            .copied()
+            .filter(|cell| agree(&cell.at, at, &["of"]));
+        loudest(near)
+            .or_else(|| loudest(mine.iter().copied()))
+            .or_else(|| loudest(all.iter().copied()))
+    }
+
+    /// The largest A/A difference of a measure.
+    pub(crate) fn loudest(&self, measure: &str) -> Option<f64> {
+        loudest(self.of(measure, NOISE))
+    }
+}
+
+fn loudest<'a>(cells: impl Iterator<Item = &'a Cell>) -> Option<f64> {
+    cells
+        .flat_map(|cell| cell.samples.iter().map(|sample| sample.abs()))
+        .max_by(f64::total_cmp)
+}
+
+fn reason(outcome: &crate::record::Outcome) -> Option<String> {
+    match outcome {
+        crate::record::Outcome::Missing { reason } => Some(reason.clone()),
+        crate::record::Outcome::Measured { .. } => None,
+    }
+}
+
+fn busiest(run: &Run) -> Option<&str> {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for point in &run.points {
+        match counts.iter_mut().find(|(id, _)| *id == point.machine) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((&point.machine, 1)),
+        }
+    }
+    // The first of the largest.
+    counts.reverse();
+    counts
+        .iter()
+        .max_by_key(|(_, count)| *count)
+        .map(|(id, _)| *id)
+}
+
+fn key(measure: &str, metric: &str, series: &str, at: &Place) -> String {
+    let place: Vec<_> = at
+        .iter()
+        .map(|(k, v)| format!("{k:?}={}", plain(v)))
+        .collect();
+    format!("{measure:?} {metric:?} {series:?} {}", place.join(" "))
+}
+
+fn plain(value: &Value) -> String {
+    match value.as_f64() {
+        Some(number) => number.to_string(),
+        None => value.to_string(),
+    }
+}
+
+fn trained(config: &Value) -> Option<f64> {
+    TRAINED
+        .iter()
+        .find_map(|name| config.get(name)?.as_f64())
+        .filter(|length| *length > 0.0)
+}
+
+/// Whether two places are the same on every axis that both have, but for
+/// `except`.
+pub(crate) fn agree(a: &Place, b: &Place, except: &[&str]) -> bool {
+    a.iter().all(|(axis, x)| {
+        except.contains(&axis.as_str())
+            || b.get(axis)
+                .is_none_or(|y| x == y || (x.is_number() && x.as_f64() == y.as_f64()))
+    })
+}
+
+/// A place without some of its axes.
+pub(crate) fn without(at: &Place, except: &[&str]) -> Place {
+    let mut at = at.clone();
+    at.retain(|axis, _| !except.contains(&axis.as_str()));
+    at
+}
+
+/// Which of several settings is shown first: one session, the larger model, the
+/// more exact weights. Fixed beforehand, so that no figure picks its setting.
+pub(crate) fn first_shown(a: &Place, b: &Place) -> Ordering {
+    rank(a)
+        .iter()
+        .zip(&rank(b))
+        .map(|(x, y)| x.total_cmp(y))
+        .find(|order| order.is_ne())
+        .unwrap_or_else(|| format!("{a:?}").cmp(&format!("{b:?}")))
+}
+
+fn rank(at: &Place) -> [f64; 5] {
+    let number = |axis: &str| at.get(axis).and_then(Value::as_f64);
+    let word = |axis: &str| at.get(axis).and_then(Value::as_str).unwrap_or("");
+    let size = word("size")
+        .trim_end_matches(['m', 'M'])
+        .parse()
+        .unwrap_or(0.0);
+    let weights = ["f32", "bf16", "q8", "q4"];
+    let exact = |axis: &str| {
+        weights
+            .iter()
+            .position(|name| *name == word(axis))
+            .unwrap_or(weights.len()) as f64
+    };
+    [
+        number("sessions").unwrap_or(1.0),
+        -size,
+        -number("width").unwrap_or(0.0),
+        exact("weights"),
+        exact("state"),
+    ]
+}
