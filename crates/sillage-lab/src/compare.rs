@@ -7,7 +7,7 @@
 //! side and left alone.
 
 use crate::claims::{Cell, Estimate, Evidence, How, NOISE, between, setting};
-use crate::record::{Better, Run};
+use crate::record::{Better, Machine, Run};
 use crate::report::numbers;
 use serde::Serialize;
 use std::fmt;
@@ -185,19 +185,17 @@ fn apart(cell: &Cell) -> Cell {
 }
 
 fn side(run: &Run, evidence: &Evidence) -> String {
-    let machine = run
-        .machines
-        .iter()
-        .find(|machine| Some(&machine.id) == evidence.machine.as_ref());
-    machine.map_or_else(
-        || "nothing measured".into(),
-        |machine| {
-            format!(
-                "{}, {} cores, {}, Sillage {}",
-                machine.cpu, machine.cores, machine.isa, machine.sillage
-            )
-        },
-    )
+    let words = |machine: &Machine| {
+        format!(
+            "{}, {} cores, {}, Sillage {}",
+            machine.cpu, machine.cores, machine.isa, machine.sillage
+        )
+    };
+    let machines: Vec<String> = evidence.machines(run).into_iter().map(words).collect();
+    match machines.is_empty() {
+        true => "nothing measured".into(),
+        false => machines.join("; "),
+    }
 }
 
 impl fmt::Display for Comparison {

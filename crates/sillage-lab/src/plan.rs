@@ -58,17 +58,23 @@ impl Context {
         }
     }
 
-    /// A seed of its own for whatever is called `name`: the same in every run
-    /// with the same base seed, whatever else is run.
+    /// [`seed_for`] this run's base seed.
     #[must_use]
     pub fn seed_for(&self, name: &str) -> u64 {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.seed.to_le_bytes());
-        hasher.update(name.as_bytes());
-        let mut first = [0; 8];
-        hasher.finalize_xof().fill(&mut first);
-        u64::from_le_bytes(first)
+        seed_for(self.seed, name)
     }
+}
+
+/// A seed of its own for whatever is called `name`: the same in every run with the same base seed,
+/// whatever else is run.
+#[must_use]
+pub fn seed_for(base: u64, name: &str) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&base.to_le_bytes());
+    hasher.update(name.as_bytes());
+    let mut first = [0; 8];
+    hasher.finalize_xof().fill(&mut first);
+    u64::from_le_bytes(first)
 }
 
 /// A twentieth of the machine, a gibibyte at most, stays free.

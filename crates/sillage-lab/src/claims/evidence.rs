@@ -1,8 +1,9 @@
 //! A run as claims and pictures look at it: one machine, repeated points taken
 //! once, seeds put together.
 
-use super::spread::{Estimate, figure};
-use crate::record::{Better, Place, Run};
+use super::spread::{Estimate, SEED, of_seeds};
+use crate::record::{Better, Machine, Place, Point, Run};
+use crate::stats::{self, bootstrap_median};
 use serde_json::Value;
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -50,6 +51,8 @@ pub(crate) struct Cell {
     pub(crate) better: Better,
     /// Empty where it is missing.
     pub(crate) samples: Vec<f64>,
+    /// The mean of each seed's samples.
+    pub(crate) seeds: Vec<f64>,
     /// Why samples are missing, all or some.
     pub(crate) reason: Option<String>,
     /// Length to which the model was trained, if its configuration says so.
@@ -79,26 +82,25 @@ impl Cell {
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
     cells: Vec<Cell>,
-    /// The machine whose points these are ([`crate::Machine::id`]).
-    pub(crate) machine: Option<String>,
+    /// For each measure the machine whose points these are ([`crate::Machine::id`]).
+    machines: HashMap<String, String>,
     /// Points of other machines, which are left out.
     pub(crate) elsewhere: usize,
 }
 
 impl Evidence {
-    /// Of the machine with the most points: sides measured on different
-    /// machines are never laid against each other.
+    /// Of each measure's machine with the most points: sides measured on
+    /// different machines are never laid against each other.
     pub(crate) fn new(run: &Run) -> Self {
-        let machine = busiest(run);
         let mut merged = Self {
-            machine: machine.map(String::from),
+            machines: busiest(run),
             ..Self::default()
         };
         // Later points replace earlier ones at the very same place.
         let mut exact: HashMap<String, usize> = HashMap::new();
         let mut kept = Vec::new();
         for point in &run.points {
-            if Some(point.machine.as_str()) != machine {
+            if !merged.takes(point) {
                 merged.elsewhere += 1;
                 continue;
             }
@@ -125,6 +127,7 @@ impl Evidence {
                     unit: point.unit.clone(),
                     better: point.better,
                     samples: Vec::new(),
+                    seeds: Vec::new(),
                     reason: None,
                     trained: trained(&point.config),
                     job: point.job.clone(),
@@ -134,9 +137,13 @@ impl Evidence {
             });
             let cell = &mut merged.cells[place];
             match point.measured() {
-                Some(samples) => cell
-                    .samples
-                    .extend(samples.iter().filter(|sample| sample.is_finite())),
+                Some(samples) => {
+                    let from = cell.samples.len();
+                    let finite = samples.iter().filter(|sample| sample.is_finite());
+                    cell.samples.extend(finite);
+                    cell.seeds
+                        .extend(stats::mean(&cell.samples[from..]).map(|mean| mean.value));
+                }
                 None => cell.reason = reason(&point.outcome),
             }
             if cell.samples.is_empty() && cell.reason.is_none() {
@@ -147,9 +154,28 @@ impl Evidence {
             if !cell.samples.is_empty() && cell.reason.as_deref() == Some("no usable sample") {
                 cell.reason = None;
             }
-            cell.estimate = figure(&cell.samples, cell.learned());
+            cell.estimate = match cell.learned() {
+                true => of_seeds(&cell.seeds, &cell.samples),
+                false => bootstrap_median(&cell.samples, SEED),
+            };
         }
         merged
+    }
+
+    /// Whether it comes from its measure's machine.
+    pub(crate) fn takes(&self, point: &Point) -> bool {
+        self.machine(&point.measure) == Some(&point.machine)
+    }
+
+    /// The machine of a measure.
+    pub(crate) fn machine(&self, measure: &str) -> Option<&str> {
+        self.machines.get(measure).map(String::as_str)
+    }
+
+    /// The machines whose points count.
+    pub(crate) fn machines<'a>(&self, run: &'a Run) -> Vec<&'a Machine> {
+        let in_use = |machine: &&Machine| self.machines.values().any(|id| *id == machine.id);
+        run.machines.iter().filter(in_use).collect()
     }
 
     pub(crate) fn cells(&self) -> &[Cell] {
@@ -225,20 +251,23 @@ fn reason(outcome: &crate::record::Outcome) -> Option<String> {
     }
 }
 
-fn busiest(run: &Run) -> Option<&str> {
-    let mut counts: Vec<(&str, usize)> = Vec::new();
+/// The machine with the most points of each measure; of equals the first.
+fn busiest(run: &Run) -> HashMap<String, String> {
+    let mut counts: HashMap<&str, Vec<(&str, usize)>> = HashMap::new();
     for point in &run.points {
+        let counts = counts.entry(&point.measure).or_default();
         match counts.iter_mut().find(|(id, _)| *id == point.machine) {
             Some((_, count)) => *count += 1,
             None => counts.push((&point.machine, 1)),
         }
     }
-    // The first of the largest.
-    counts.reverse();
-    counts
-        .iter()
-        .max_by_key(|(_, count)| *count)
-        .map(|(id, _)| *id)
+    let most = |counts: Vec<(&str, usize)>| {
+        let first_of_the_largest = counts.iter().rev().max_by_key(|(_, count)| *count);
+        first_of_the_largest.map(|(id, _)| (*id).to_owned())
+    };
+    let each = counts.into_iter();
+    each.filter_map(|(measure, counts)| Some((measure.to_owned(), most(counts)?)))
+        .collect()
 }
 
 fn key(measure: &str, metric: &str, series: &str, at: &Place) -> String {

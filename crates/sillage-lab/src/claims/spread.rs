@@ -21,13 +21,11 @@ pub(crate) enum How {
     Perplexity,
 }
 
-/// The figure of a cell: for a model that was trained from several seeds the
-/// mean with Student's interval, else the median with its bootstrap.
-pub(super) fn figure(samples: &[f64], trained: bool) -> Option<Estimate> {
-    if !trained {
-        return stats::bootstrap_median(samples, SEED);
-    }
-    let mut mean = stats::mean(samples)?;
+/// The figure of a model that was trained here: the mean over `seeds` (one mean each) with Student's
+/// interval, since what differs between seeds is far more than what differs between the samples of
+/// one; of a single seed that of its samples.
+pub(super) fn of_seeds(seeds: &[f64], samples: &[f64]) -> Option<Estimate> {
+    let mut mean = stats::mean(if seeds.len() > 1 { seeds } else { samples })?;
     // What cannot be above 1, or below 0, is not said to be.
     if samples.iter().all(|sample| (0.0..=1.0).contains(sample)) {
         mean.low = mean.low.max(0.0);
@@ -92,20 +90,14 @@ fn of_means(a: &Estimate, b: &Estimate, how: How) -> Option<Estimate> {
     })
 }
 
-/// The mean of several figures.
+/// The mean of several figures of the same models, which err together.
 pub(super) fn mean_of(all: &[Estimate]) -> Option<Estimate> {
-    let count = all.len() as f64;
     let n = all.iter().map(|one| one.n).min()?;
-    let value = all.iter().map(|one| one.value).sum::<f64>() / count;
-    let squares: f64 = all
-        .iter()
-        .map(|one| ((one.high - one.low) / 2.0).powi(2))
-        .sum();
-    let half = squares.sqrt() / count;
+    let mean = |of: fn(&Estimate) -> f64| all.iter().map(of).sum::<f64>() / all.len() as f64;
     Some(Estimate {
-        value,
-        low: value - half,
-        high: value + half,
+        value: mean(|one| one.value),
+        low: mean(|one| one.low),
+        high: mean(|one| one.high),
         n,
     })
 }
@@ -147,10 +139,16 @@ mod tests {
 
     #[test]
     fn a_trained_share_stays_within_one() {
-        let value = figure(&[0.99, 1.0, 0.98], true).unwrap();
+        let value = of_seeds(&[0.99], &[0.99, 1.0, 0.98]).unwrap();
         assert!(value.high <= 1.0 && value.low < 0.99);
-        assert_eq!(figure(&[], true), None);
-        assert_eq!(figure(&[], false), None);
+        assert_eq!(of_seeds(&[], &[]), None);
+    }
+
+    #[test]
+    fn what_differs_between_seeds_is_the_spread() {
+        let samples: Vec<f64> = [0.9, 0.1, 0.1].iter().flat_map(|v| [*v; 256]).collect();
+        let value = of_seeds(&[0.9, 0.1, 0.1], &samples).unwrap();
+        assert_eq!((value.n, value.low, value.high), (3, 0.0, 1.0));
     }
 
     #[test]
@@ -164,8 +162,8 @@ mod tests {
 
     #[test]
     fn a_ratio_of_means_by_zero_is_none() {
-        let one = figure(&[1.0, 1.0], true).unwrap();
-        let zero = figure(&[0.0, 0.0], true).unwrap();
+        let one = of_seeds(&[1.0, 1.0], &[1.0, 1.0]).unwrap();
+        let zero = of_seeds(&[0.0, 0.0], &[0.0, 0.0]).unwrap();
         assert_eq!(of_means(&one, &zero, How::Ratio), None);
         let none = of_means(&zero, &one, How::Ratio).unwrap();
         assert_eq!((none.value, none.low, none.high), (0.0, 0.0, 0.0));

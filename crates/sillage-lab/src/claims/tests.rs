@@ -1,6 +1,6 @@
 //! Every claim on runs in which it holds, fails, is mixed and is open.
 
-use super::{Ruling, Verdict, verdicts};
+use super::{Evidence, Ruling, Verdict, verdicts};
 use crate::record::{Better, Outcome, Point, Run};
 use crate::report::synthetic::Made;
 use serde_json::{Value, json};
@@ -481,6 +481,20 @@ fn sides_of_different_machines_are_never_compared() {
     let mut run = pair(("scaling", "decode rate"), SCALED, "length", &[], &values);
     run.points[0].machine = "another".into();
     assert_eq!(of(&run, "five-times").verdict, Ruling::Open);
+}
+
+#[test]
+fn measures_may_come_from_different_machines() {
+    let values = [(256.0, 5.0, 1.0)];
+    let mut run = pair(("scaling", "decode rate"), SCALED, "length", &[], &values);
+    let before = of(&run, "five-times");
+    let mut other = run.points[0].clone();
+    (other.measure, other.machine) = ("recall".into(), "another".into());
+    run.points.extend([other.clone(), other.clone(), other]);
+    assert_eq!(of(&run, "five-times"), before);
+    let evidence = Evidence::new(&run);
+    assert_eq!(evidence.elsewhere, 0);
+    assert_eq!(evidence.machine("recall"), Some("another"));
 }
 
 #[test]

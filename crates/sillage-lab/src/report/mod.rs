@@ -113,22 +113,27 @@ fn anchor(name: &str) -> String {
 }
 
 fn header(page: &mut Markup, run: &Run, evidence: &Evidence, present: &[String]) {
-    let machine = run
-        .machines
-        .iter()
-        .find(|machine| Some(&machine.id) == evidence.machine.as_ref())
-        .or(run.machines.first());
     let points: Vec<&Point> = run
         .points
         .iter()
-        .filter(|point| Some(&point.machine) == evidence.machine.as_ref())
+        .filter(|point| evidence.takes(point))
         .collect();
+    let machines = evidence.machines(run);
     page.element("header", &[], |page| {
         page.literal("<p class=\"over\">Sillage lab</p><button type=\"button\" id=\"theme\" hidden>Light or dark</button>");
         page.literal("<h1>What state space models gain, and what they lose</h1>");
         let mut words: Vec<String> = Vec::new();
-        words.extend(machine.map(method::machine_words));
-        words.extend(machine.map(|machine| format!("Sillage {}", machine.sillage)));
+        words.extend(machines.iter().map(|machine| {
+            let here = |name: &&String| evidence.machine(name) == Some(&machine.id);
+            let measures: Vec<&str> = present.iter().filter(here).map(String::as_str).collect();
+            let words = method::machine_words(machine);
+            match machines.len() {
+                1 => words,
+                _ => format!("{}: {words}", measures.join(", ")),
+            }
+        }));
+        let version = machines.first().map(|machine| &machine.sillage);
+        words.extend(version.map(|version| format!("Sillage {version}")));
         words.extend(method::days(&points));
         if words.is_empty() {
             words.push("An empty run: nothing was measured yet".into());

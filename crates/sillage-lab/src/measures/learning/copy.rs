@@ -2,14 +2,14 @@
 //! strings (Jelassi and others 2024), a phonebook, selective copying and induction heads (Gu and Dao
 //! 2023), and a needle in prose by its depth.
 
-use super::{Best, Budget, Kind, Shape, answers, best, recipe};
+use super::{Budget, Exam, Kind, Lesson, Shape};
 use crate::error::LabError;
-use crate::plan::{Context, Job, Measure, Scale};
+use crate::plan::{Job, Measure, Scale};
 use crate::record::{Better, Point};
 use sillage_train::TrainError;
 use sillage_train::recipe::task as parsed;
-use sillage_train::tasks::TaskConfig;
-use std::path::Path;
+use sillage_train::tasks::{NeedleConfig, TaskConfig};
+use std::path::{Path, PathBuf};
 
 /// The measure.
 pub struct Copy;
@@ -95,43 +95,69 @@ impl Measure for Copy {
     }
 
     fn jobs(&self, scale: Scale) -> Result<Vec<Job>, LabError> {
-        let quick = [Kind::Attention, Kind::Mamba2];
-        let (plans, kinds, seeds): (&[Plan], &[Kind], u64) = match scale {
-            Scale::Quick => (&PLANS[..1], &quick, 1),
-            Scale::Full => (&PLANS, &KINDS, 3),
-        };
-        let mut jobs = Vec::new();
-        for seed in 0..seeds {
-            for plan in plans {
-                for &kind in kinds {
-                    jobs.push(job(plan, kind, seed, scale));
-                }
-            }
-        }
-        Ok(jobs)
+        let lessons = lessons(scale)?;
+        Ok(lessons.into_iter().map(Lesson::job).collect())
     }
 }
 
-/// Needles: "the key is" and digits in the bytes of prose, asked for at the end.
-fn needle(corpus: &Path, length: usize, depths: (f64, f64)) -> Result<TaskConfig, LabError> {
-    let bytes = |text: &str| serde_json::json!(text.bytes().collect::<Vec<_>>()).to_string();
-    let text = format!(
-        "name = \"needle\"\ncorpus = {:?}\nvocab = 256\nlength = {length}\nbefore = {}\nafter = {}\n\
-         question = {}\nsymbols = {}\ndigits = 4\nmin_depth = {:.2}\nmax_depth = {:.2}\n",
-        corpus.display().to_string(),
-        bytes(" [the key is "),
-        bytes("] "),
-        bytes(" [the key is "),
-        bytes("0123456789"),
-        depths.0,
-        depths.1
-    );
-    Ok(parsed(&text)?)
+/// All sides' lessons.
+///
+/// # Errors
+/// Sides that cannot be matched.
+pub fn lessons(scale: Scale) -> Result<Vec<Lesson>, LabError> {
+    let quick = [Kind::Attention, Kind::Mamba2];
+    let (plans, kinds, seeds): (&[Plan], &[Kind], u64) = match scale {
+        Scale::Quick => (&PLANS[..1], &quick, 1),
+        Scale::Full => (&PLANS, &KINDS, 3),
+    };
+    let mut lessons = Vec::new();
+    for seed in 0..seeds {
+        for plan in plans {
+            for &kind in kinds {
+                lessons.push(lesson(plan, kind, seed, scale)?);
+            }
+        }
+    }
+    Ok(lessons)
 }
 
-/// The prose as the file of 16-bit numbers that the task reads.
-fn corpus(ctx: &Context) -> Result<std::path::PathBuf, LabError> {
-    let path = ctx.work.join("prose.u16");
+/// Needles: "the key is" and digits in the bytes of prose, asked for at the end.
+fn needle(length: usize, (min_depth, max_depth): (f64, f64)) -> TaskConfig {
+    let bytes = |text: &str| text.bytes().map(u32::from).collect::<Vec<_>>();
+    TaskConfig::Needle(NeedleConfig {
+        corpus: CORPUS.into(),
+        vocab: 256,
+        length,
+        before: bytes(" [the key is "),
+        after: bytes("] "),
+        question: bytes(" [the key is "),
+        symbols: bytes("0123456789"),
+        digits: 4,
+        min_depth,
+        max_depth,
+    })
+}
+
+/// What the prose is called as the file of 16-bit numbers that the task reads.
+const CORPUS: &str = "prose.u16";
+
+/// A task whose corpus, if it reads one, lies in `work`; it is written if it does not.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn settled(task: &TaskConfig, work: &Path) -> Result<TaskConfig, LabError> {
+    let mut task = task.clone();
+    let TaskConfig::Needle(needle) = &mut task else {
+        return Ok(task);
+    };
+    if needle.corpus == Path::new(CORPUS) {
+        needle.corpus = corpus(work)?;
+    }
+    Ok(task)
+}
+
+fn corpus(work: &Path) -> Result<PathBuf, LabError> {
+    let path = work.join(CORPUS);
     if !path.exists() {
         let bytes: Vec<u8> = PROSE
             .bytes()
@@ -152,9 +178,8 @@ fn shape(scale: Scale) -> Shape {
     }
 }
 
-fn job(plan: &'static Plan, kind: Kind, seed: u64, scale: Scale) -> Job {
+fn lesson(plan: &Plan, kind: Kind, seed: u64, scale: Scale) -> Result<Lesson, LabError> {
     let quick = scale == Scale::Quick;
-    let shape = shape(scale);
     let budget = Budget {
         steps: if quick { 400 } else { STEPS },
         batch: if quick { 32 } else { plan.batch },
@@ -168,62 +193,61 @@ fn job(plan: &'static Plan, kind: Kind, seed: u64, scale: Scale) -> Job {
     };
     let tokens = budget.steps as f64 * (budget.batch * length) as f64;
     let rate = if quick { 90e3 } else { 130e3 };
-    Job {
+    let (task, vocab) = match plan.name {
+        "needle" => (needle(plan.trained, (0.0, 1.0)), 256),
+        _ => {
+            let task = parsed(plan.settings)?;
+            let vocab = task.build().map_err(TrainError::from)?.vocab();
+            (task, vocab)
+        }
+    };
+    Ok(Lesson {
+        measure: "copy",
         id: format!("{} {} seed {seed}", plan.name, kind.series()),
         estimate: budget.rates.len() as f64 * tokens / rate + if quick { 3.0 } else { 20.0 },
-        run: Box::new(move |ctx| run(ctx, plan, kind, seed, shape, &budget)),
-    }
+        seed,
+        model: shape(scale).model(kind, vocab)?,
+        exams: exams(plan, kind, &task),
+        task,
+        budget,
+        trained: plan.trained.into(),
+    })
 }
 
-fn run(
-    ctx: &Context,
-    plan: &Plan,
-    kind: Kind,
-    seed: u64,
-    shape: Shape,
-    budget: &Budget,
-) -> Result<Vec<Point>, LabError> {
-    let is_needle = plan.name == "needle";
-    let train = match is_needle {
-        true => needle(&corpus(ctx)?, plan.trained, (0.0, 1.0))?,
-        false => parsed(plan.settings)?,
-    };
-    let vocab = train.build().map_err(TrainError::from)?.vocab();
-    let model = shape.model(kind, vocab)?;
-    let label = format!("{} {}", plan.name, kind.series());
-    let from = ctx.seed.wrapping_add(seed);
-    let make = |lr| recipe(&label, from, model.clone(), &train, budget, lr);
-    let Best { trainer, tried, .. } = best(ctx, budget, &make)?;
-    let config = serde_json::json!({
-        "trained": plan.trained, "seed": from, "recipe": trainer.recipe(), "rates": tried, "steps": trainer.progress().step,
-        "used": trainer.progress().used,
-    });
-    let point = |length: usize| {
-        Point::new("copy", "accuracy", kind.series(), "", Better::Higher)
-            .at("task", plan.name)
-            .at("length", length)
-            .at("seed", from)
-            .config(config.clone())
-    };
-    let mut points = Vec::new();
+fn exams(plan: &Plan, kind: Kind, task: &TaskConfig) -> Vec<Exam> {
+    let mut exams = Vec::new();
     for &length in plan.tested {
         // A long test costs as much as many short ones.
         let samples = (262_144 / length.max(64)).clamp(8, 128);
-        if !is_needle {
-            let test = train.at_length(length);
-            let seed = ctx.seed_for(&format!("{} {length}", plan.name));
-            let right = answers(&ctx.cx, &trainer, &test, samples, seed)?;
-            points.push(point(length).samples(right));
+        let point = Point::new("copy", "accuracy", kind.series(), "", Better::Higher)
+            .at("task", plan.name)
+            .at("length", length);
+        let exam = |name: String, task, samples, point| Exam {
+            task,
+            samples,
+            name,
+            point,
+            scaled: false,
+        };
+        if plan.name != "needle" {
+            let name = format!("{} {length}", plan.name);
+            exams.push(exam(name, task.at_length(length), samples, point));
             continue;
         }
         for depth in DEPTHS {
-            let test = needle(&corpus(ctx)?, length, (depth, depth))?;
-            let seed = ctx.seed_for(&format!("needle {length} {depth}"));
-            let right = answers(&ctx.cx, &trainer, &test, samples.min(32), seed)?;
-            points.push(point(length).at("depth", depth).samples(right));
+            let (task, name) = (
+                needle(length, (depth, depth)),
+                format!("needle {length} {depth}"),
+            );
+            exams.push(exam(
+                name,
+                task,
+                samples.min(32),
+                point.clone().at("depth", depth),
+            ));
         }
     }
-    Ok(points)
+    exams
 }
 
 #[cfg(test)]

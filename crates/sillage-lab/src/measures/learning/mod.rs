@@ -6,12 +6,16 @@
 
 pub mod copy;
 pub mod language;
+mod lesson;
 pub mod recall;
 pub mod track;
 mod written;
 
+pub use copy::settled;
+pub use lesson::{Exam, Lesson};
+
 use crate::error::LabError;
-use crate::plan::Context;
+use crate::plan::{Context, Scale};
 use sillage_kernels::Compute;
 use sillage_train::recipe::{DataRecipe, ModelRecipe, Price, Recipe, TrainRecipe};
 use sillage_train::tasks::{Task, TaskConfig};
@@ -187,6 +191,17 @@ pub struct Budget {
     pub rates: Vec<f32>,
     /// Ends early at this accuracy.
     pub enough: f64,
+}
+
+/// The lessons of `recall`, `copy` and `track`, in this order.
+///
+/// # Errors
+/// Sides that cannot be matched.
+pub fn lessons(scale: Scale) -> Result<Vec<Lesson>, LabError> {
+    let mut lessons = recall::lessons(scale)?;
+    lessons.extend(copy::lessons(scale)?);
+    lessons.extend(track::lessons(scale)?);
+    Ok(lessons)
 }
 
 /// A recipe for a generated task.

@@ -8,9 +8,9 @@
 //! vocabulary of 128 and four pairs as well. Every point carries what it was trained on, and only points
 //! of the published vocabulary are set beside published figures.
 
-use super::{Best, Budget, Kind, Shape, answers, best, recipe};
+use super::{Budget, Exam, Kind, Lesson, Shape};
 use crate::error::LabError;
-use crate::plan::{Context, Job, Measure, Scale};
+use crate::plan::{Job, Measure, Scale};
 use crate::record::{Better, Point};
 use sillage_train::tasks::{MqarConfig, TaskConfig};
 
@@ -65,8 +65,17 @@ impl Measure for Recall {
     }
 
     fn jobs(&self, scale: Scale) -> Result<Vec<Job>, LabError> {
-        cells(scale).into_iter().map(job).collect()
+        let lessons = lessons(scale)?;
+        Ok(lessons.into_iter().map(Lesson::job).collect())
     }
+}
+
+/// All sides' lessons.
+///
+/// # Errors
+/// Sides that cannot be matched.
+pub fn lessons(scale: Scale) -> Result<Vec<Lesson>, LabError> {
+    cells(scale).iter().map(Cell::lesson).collect()
 }
 
 fn cells(scale: Scale) -> Vec<Cell> {
@@ -119,26 +128,6 @@ fn cells(scale: Scale) -> Vec<Cell> {
     cells
 }
 
-fn job(cell: Cell) -> Result<Job, LabError> {
-    // A mismatch is told before anything is trained.
-    cell.shape.model(cell.kind, cell.vocab)?;
-    let shares: usize = cell.trained.iter().map(|size| size[2]).sum();
-    let tokens: usize = cell.trained.iter().map(|size| size[0] * size[2]).sum();
-    let length = tokens as f64 / shares as f64;
-    let tokens = cell.budget.steps as f64 * cell.budget.batch as f64 * length;
-    let work = (cell.shape.width as f64 / 64.0).powf(1.3);
-    let rate = if cell.vocab > 1024 {
-        90_000.0
-    } else {
-        200_000.0
-    };
-    Ok(Job {
-        id: cell.id(),
-        estimate: tokens * work / rate,
-        run: Box::new(move |ctx| cell.run(ctx)),
-    })
-}
-
 impl Cell {
     fn id(&self) -> String {
         format!(
@@ -170,33 +159,45 @@ impl Cell {
         })
     }
 
-    fn run(&self, ctx: &Context) -> Result<Vec<Point>, LabError> {
-        let seed = ctx.seed.wrapping_add(self.seed);
+    fn estimate(&self) -> f64 {
+        let shares: usize = self.trained.iter().map(|size| size[2]).sum();
+        let tokens: usize = self.trained.iter().map(|size| size[0] * size[2]).sum();
+        let length = tokens as f64 / shares as f64;
+        let tokens = self.budget.steps as f64 * self.budget.batch as f64 * length;
+        let work = (self.shape.width as f64 / 64.0).powf(1.3);
+        let rate = if self.vocab > 1024 { 90e3 } else { 200e3 };
+        tokens * work / rate
+    }
+
+    fn lesson(&self) -> Result<Lesson, LabError> {
         let model = self.shape.model(self.kind, self.vocab)?;
-        let Some((&[length, pairs, _], others)) = self.trained.split_last() else {
-            return Ok(vec![]);
+        let (last, others) = match self.trained.split_last() {
+            Some((&[length, pairs, _], others)) => ((length, pairs), others),
+            None => ((0, 0), &[][..]),
         };
-        let (task, name) = (self.task((length, pairs), others), self.id());
-        let make = |lr| recipe(&name, seed, model.clone(), &task, &self.budget, lr);
-        let Best { trainer, tried, .. } = best(ctx, &self.budget, &make)?;
-        let config = serde_json::json!({
-            "trained": self.trained, "seed": seed, "recipe": trainer.recipe(), "rates": tried, "steps": trainer.progress().step,
-            "used": trainer.progress().used,
-        });
-        let tested = |&(length, pairs): &(usize, usize)| {
-            let task = self.task((length, pairs), &[]);
-            let from = ctx.seed_for(&format!("{name} {length}/{pairs}"));
-            let samples = answers(&ctx.cx, &trainer, &task, 256, from)?;
-            let point = Point::new("recall", "accuracy", self.series(), "", Better::Higher)
+        let exam = |&(length, pairs): &(usize, usize)| Exam {
+            task: self.task((length, pairs), &[]),
+            samples: 256,
+            name: format!("recall {length}/{pairs}"),
+            point: Point::new("recall", "accuracy", self.series(), "", Better::Higher)
                 .at("length", length)
                 .at("pairs", pairs)
                 .at("width", self.shape.width)
                 .at("vocabulary", self.vocab)
-                .at("seed", self.seed)
-                .at("state size", self.shape.state(&model, length));
-            Ok(point.samples(samples).config(config.clone()))
+                .at("state size", self.shape.state(&model, length)),
+            scaled: false,
         };
-        self.tested.iter().map(tested).collect()
+        Ok(Lesson {
+            measure: "recall",
+            id: self.id(),
+            estimate: self.estimate(),
+            seed: self.seed,
+            task: self.task(last, others),
+            budget: self.budget.clone(),
+            trained: serde_json::json!(self.trained),
+            exams: self.tested.iter().map(exam).collect(),
+            model,
+        })
     }
 }
 

@@ -2,9 +2,9 @@
 //! and S5, trained on short sequences and tested on longer ones (Delétang and others 2022; Merrill and
 //! others 2024; Grazzi and others 2024, whose Mamba-2 reached .9, 47.8 and .9 % on the first three).
 
-use super::{Best, Budget, Kind, Shape, answers, best, recipe};
+use super::{Budget, Exam, Kind, Lesson, Shape};
 use crate::error::LabError;
-use crate::plan::{Context, Job, Measure, Scale};
+use crate::plan::{Job, Measure, Scale};
 use crate::record::{Better, Point};
 use sillage_train::TrainError;
 use sillage_train::tasks::TaskConfig;
@@ -30,20 +30,29 @@ impl Measure for Track {
     }
 
     fn jobs(&self, scale: Scale) -> Result<Vec<Job>, LabError> {
-        let (tasks, kinds, seeds): (&[&str], &[Kind], u64) = match scale {
-            Scale::Quick => (&["parity", "s3"], &[Kind::Attention, Kind::Mamba2], 1),
-            Scale::Full => (&TASKS, &KINDS, 3),
-        };
-        let mut jobs = Vec::new();
-        for seed in 0..seeds {
-            for &task in tasks {
-                for &kind in kinds {
-                    jobs.push(job(task, kind, seed, scale)?);
-                }
+        let lessons = lessons(scale)?;
+        Ok(lessons.into_iter().map(Lesson::job).collect())
+    }
+}
+
+/// All sides' lessons.
+///
+/// # Errors
+/// Sides that cannot be matched.
+pub fn lessons(scale: Scale) -> Result<Vec<Lesson>, LabError> {
+    let (tasks, kinds, seeds): (&[&str], &[Kind], u64) = match scale {
+        Scale::Quick => (&["parity", "s3"], &[Kind::Attention, Kind::Mamba2], 1),
+        Scale::Full => (&TASKS, &KINDS, 3),
+    };
+    let mut lessons = Vec::new();
+    for seed in 0..seeds {
+        for &task in tasks {
+            for &kind in kinds {
+                lessons.push(lesson(task, kind, seed, scale)?);
             }
         }
-        Ok(jobs)
     }
+    Ok(lessons)
 }
 
 /// A task with sequences from 3 up to `longest`.
@@ -87,51 +96,34 @@ fn shape(scale: Scale) -> (Shape, Budget, Vec<usize>) {
     (shape, budget, lengths)
 }
 
-fn job(name: &'static str, kind: Kind, seed: u64, scale: Scale) -> Result<Job, LabError> {
+fn lesson(name: &str, kind: Kind, seed: u64, scale: Scale) -> Result<Lesson, LabError> {
     let (shape, budget, lengths) = shape(scale);
     let shortest = if name == "modular-brackets" { 5 } else { 3 };
     let train = task(name, shortest, TRAINED)?;
     let vocab = train.build().map_err(TrainError::from)?.vocab();
-    let model = shape.model(kind, vocab)?;
     let tokens = budget.steps as f64 * budget.batch as f64 * (TRAINED / 2) as f64;
-    let id = format!("{name} {} seed {seed}", kind.series());
-    let estimate = budget.rates.len() as f64 * tokens / 120e3;
-    let run = move |ctx: &Context| -> Result<Vec<Point>, LabError> {
-        let label = format!("{name} {}", kind.series());
-        let from = ctx.seed.wrapping_add(seed);
-        let make = |lr| recipe(&label, from, model.clone(), &train, &budget, lr);
-        let Best { trainer, tried, .. } = best(ctx, &budget, &make)?;
-        let config = serde_json::json!({
-            "trained": TRAINED, "seed": from, "recipe": trainer.recipe(), "rates": tried, "steps": trainer.progress().step,
-            "used": trainer.progress().used,
-        });
-        let mut points = Vec::new();
-        for &length in &lengths {
-            let test = task(name, length, length)?;
-            // Expressions have odd lengths where they have no brackets.
-            let test = match name {
-                "modular" if length.is_multiple_of(2) => task(name, length - 1, length - 1)?,
-                _ => test,
-            };
-            let chance = test.build().map_err(TrainError::from)?.chance();
-            let seed = ctx.seed_for(&format!("{name} {length}"));
-            let right = answers(&ctx.cx, &trainer, &test, 256, seed)?;
-            let scaled = right
-                .iter()
-                .map(|a| (a - chance) / (1.0 - chance))
-                .collect();
-            let point = Point::new("track", "accuracy", kind.series(), "", Better::Higher)
-                .at("task", name)
-                .at("length", length)
-                .at("seed", from);
-            points.push(point.samples(scaled).config(config.clone()));
-        }
-        Ok(points)
+    let exam = |&length: &usize| {
+        // Expressions have odd lengths where they have no brackets.
+        let exact = length - usize::from(name == "modular" && length.is_multiple_of(2));
+        let point = Point::new("track", "accuracy", kind.series(), "", Better::Higher);
+        Ok(Exam {
+            task: task(name, exact, exact)?,
+            samples: 256,
+            name: format!("{name} {length}"),
+            point: point.at("task", name).at("length", length),
+            scaled: true,
+        })
     };
-    Ok(Job {
-        id,
-        estimate,
-        run: Box::new(run),
+    Ok(Lesson {
+        measure: "track",
+        id: format!("{name} {} seed {seed}", kind.series()),
+        estimate: budget.rates.len() as f64 * tokens / 120e3,
+        seed,
+        model: shape.model(kind, vocab)?,
+        task: train,
+        exams: lengths.iter().map(exam).collect::<Result<_, LabError>>()?,
+        budget,
+        trained: TRAINED.into(),
     })
 }
 

@@ -1,0 +1,126 @@
+//! A lesson: what a side is taught, with which budget, and what it is asked afterwards.
+//!
+//! The tasks of `recall`, `copy` and `track` are lessons. A lesson says all there is to say, so that
+//! somebody else can teach it as well: `examples/lessons.rs` writes lessons out, and
+//! `benches/lab/teach.py` teaches them to the same models with PyTorch on a GPU.
+
+use super::{Best, Budget, answers, best, copy, recipe};
+use crate::error::LabError;
+use crate::plan::{Context, Job};
+use crate::record::Point;
+use sillage_train::TrainError;
+use sillage_train::recipe::{ModelRecipe, Recipe};
+use sillage_train::tasks::TaskConfig;
+use std::path::Path;
+
+/// One side's lesson.
+#[derive(Debug, Clone)]
+pub struct Lesson {
+    /// Of which measure.
+    pub measure: &'static str,
+    /// The job's name, once in its measure.
+    pub id: String,
+    /// Seconds it takes on two cores, roughly.
+    pub estimate: f64,
+    /// Added to the run's base seed.
+    pub seed: u64,
+    /// Who learns.
+    pub model: ModelRecipe,
+    /// What.
+    pub task: TaskConfig,
+    /// How long.
+    pub budget: Budget,
+    /// The sizes trained on, as points tell them.
+    pub trained: serde_json::Value,
+    /// What is asked.
+    pub exams: Vec<Exam>,
+}
+
+/// One question after a lesson, asked many times.
+#[derive(Debug, Clone)]
+pub struct Exam {
+    /// What is asked.
+    pub task: TaskConfig,
+    /// How many samples.
+    pub samples: usize,
+    /// The samples' seed is drawn from this: sides that are compared are asked the same.
+    pub name: String,
+    /// Where the answers go.
+    pub point: Point,
+    /// Whether accuracy counts from what guessing gives.
+    pub scaled: bool,
+}
+
+impl Lesson {
+    /// Its model and task as a recipe at one learning rate. What the task reads lies in `work`.
+    ///
+    /// # Errors
+    /// If it cannot be written there.
+    pub fn recipe(&self, base: u64, work: &Path, lr: f32) -> Result<Recipe, LabError> {
+        let (seed, task) = (
+            base.wrapping_add(self.seed),
+            copy::settled(&self.task, work)?,
+        );
+        Ok(recipe(
+            &self.id,
+            seed,
+            self.model.clone(),
+            &task,
+            &self.budget,
+            lr,
+        ))
+    }
+
+    /// As a job.
+    #[must_use]
+    pub fn job(self) -> Job {
+        Job {
+            id: self.id.clone(),
+            estimate: self.estimate,
+            run: Box::new(move |ctx| self.run(ctx)),
+        }
+    }
+
+    fn run(&self, ctx: &Context) -> Result<Vec<Point>, LabError> {
+        let first = self.budget.rates.first().copied().unwrap_or_default();
+        let at_first = self.recipe(ctx.seed, &ctx.work, first)?;
+        let make = |lr| {
+            let mut recipe = at_first.clone();
+            recipe.train.lr = lr;
+            recipe
+        };
+        let Best { trainer, tried, .. } = best(ctx, &self.budget, &make)?;
+        let config = serde_json::json!({
+            "trained": self.trained, "seed": at_first.seed, "recipe": trainer.recipe(),
+            "rates": tried, "steps": trainer.progress().step, "used": trainer.progress().used,
+        });
+        let asked = |exam: &Exam| {
+            let task = copy::settled(&exam.task, &ctx.work)?;
+            let seed = ctx.seed_for(&exam.name);
+            let right = answers(&ctx.cx, &trainer, &task, exam.samples, seed)?;
+            let samples = match exam.chance()? {
+                Some(chance) => right
+                    .iter()
+                    .map(|a| (a - chance) / (1.0 - chance))
+                    .collect(),
+                None => right,
+            };
+            let point = exam.point.clone().at("seed", at_first.seed);
+            Ok(point.samples(samples).config(config.clone()))
+        };
+        self.exams.iter().map(asked).collect()
+    }
+}
+
+impl Exam {
+    /// What guessing gives, where accuracy counts from it.
+    ///
+    /// # Errors
+    /// If the task's values do not go together.
+    pub fn chance(&self) -> Result<Option<f64>, LabError> {
+        if !self.scaled {
+            return Ok(None);
+        }
+        Ok(Some(self.task.build().map_err(TrainError::from)?.chance()))
+    }
+}
