@@ -234,7 +234,7 @@ fn legend(page: &mut Markup, charts: &[Chart], names: &[String]) {
         for name in shown {
             let look = palette::style(name, names);
             page.element("li", &[], |page| {
-                let side = if look.foreign { "foreign" } else { "own" };
+                let side = if look.variant { "variant" } else { "own" };
                 let class = format!("key {} {side}", look.class);
                 page.element(
                     "svg",

@@ -2,7 +2,8 @@
 //!
 //! Colours are told apart by people with any kind of colour vision, and where
 //! they are not, the shape of the mark and the name at the line's end do it.
-//! llama.cpp's side of an architecture has the architecture's colour, drawn
+//! What a comma sets apart from an architecture (llama.cpp's side of it, one
+//! without positions, one taught longer) has the architecture's colour, drawn
 //! with dashes and hollow marks.
 
 use super::markup::{Markup, coordinate};
@@ -24,8 +25,8 @@ pub(crate) struct Style {
     /// Class of the colour, `c0` to `c7`.
     pub(crate) class: &'static str,
     pub(crate) shape: Shape,
-    /// Measured by another program: dashed and hollow.
-    pub(crate) foreign: bool,
+    /// Of an architecture that is drawn by itself as well: dashed and hollow.
+    pub(crate) variant: bool,
 }
 
 const SPARE: [(&str, Shape); 4] = [
@@ -38,47 +39,31 @@ const SPARE: [(&str, Shape); 4] = [
 /// The style of a series; of one without a colour of its own, the next spare
 /// one by its place among `names`.
 pub(crate) fn style(series: &str, names: &[String]) -> Style {
-    let (base, foreign) = match series.split_once(',') {
-        Some((base, program)) if program.contains("llama.cpp") => (base, true),
-        _ => (series, false),
-    };
-    let known = match base.trim() {
+    let (class, shape) = known(series).unwrap_or_else(|| {
+        let mut others = names.iter().filter(|name| known(name).is_none());
+        SPARE[others.position(|name| name == series).unwrap_or(0) % SPARE.len()]
+    });
+    Style {
+        class,
+        shape,
+        variant: series.contains(',') && known(series).is_some(),
+    }
+}
+
+/// Colour and mark of what stands before the comma.
+fn known(series: &str) -> Option<(&'static str, Shape)> {
+    match series.split(',').next().unwrap_or("").trim() {
         "Mamba-2" | "state space" | "Sillage" => Some(("c0", Shape::Circle)),
         "transformer" | "attention" | "PyTorch" => Some(("c1", Shape::Square)),
         "hybrid" => Some(("c2", Shape::Triangle)),
         "Mamba" => Some(("c3", Shape::Diamond)),
         _ => None,
-    };
-    let (class, shape) = known.unwrap_or_else(|| {
-        let others = names.iter().filter(|name| !is_known(name));
-        let place = others.into_iter().position(|name| name == series);
-        SPARE[place.unwrap_or(0) % SPARE.len()]
-    });
-    Style {
-        class,
-        shape,
-        foreign,
     }
-}
-
-fn is_known(series: &str) -> bool {
-    let base = series.split(',').next().unwrap_or("").trim();
-    matches!(
-        base,
-        "Mamba-2"
-            | "state space"
-            | "Sillage"
-            | "transformer"
-            | "attention"
-            | "PyTorch"
-            | "hybrid"
-            | "Mamba"
-    )
 }
 
 /// A mark at a place, with what it says when pointed at.
 pub(crate) fn mark(svg: &mut Markup, style: Style, x: f64, y: f64, hollow: bool, says: &str) {
-    let class = if hollow || style.foreign {
+    let class = if hollow || style.variant {
         "mark hollow"
     } else {
         "mark"
@@ -145,5 +130,20 @@ pub(crate) fn mark(svg: &mut Markup, style: Style, x: f64, y: f64, hollow: bool,
                 (-1.3, -1.3),
             ],
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_series_is_told_apart() {
+        let names = ["Mamba", "Mamba, taught longer", "x", "y, z"].map(String::from);
+        let styles: Vec<Style> = names.iter().map(|name| style(name, &names)).collect();
+        for (i, one) in styles.iter().enumerate() {
+            assert!(!styles[..i].contains(one), "{}", names[i]);
+        }
+        assert_eq!(styles[0].class, styles[1].class);
     }
 }

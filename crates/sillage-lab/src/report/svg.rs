@@ -117,7 +117,7 @@ fn draw_lines(
     let mut gaps: Vec<f64> = Vec::new();
     for line in lines {
         let look = style(&line.name, names);
-        let class = if look.foreign { "foreign" } else { "own" };
+        let class = if look.variant { "variant" } else { "own" };
         svg.element(
             "g",
             &[("class", &format!("{} {class}", look.class))],
@@ -492,7 +492,7 @@ fn draw_bars(svg: &mut Markup, chart: &Chart, groups: &[String], lines: &[Line],
     }
     for (place, line) in lines.iter().enumerate() {
         let look = style(&line.name, names);
-        let class = if look.foreign { "foreign" } else { "own" };
+        let class = if look.variant { "variant" } else { "own" };
         svg.element(
             "g",
             &[("class", &format!("{} {class}", look.class))],

@@ -10,7 +10,7 @@ use crate::error::LabError;
 use crate::plan::{Context, Job, Measure, Scale};
 use crate::record::{Better, Point};
 use sillage_train::recipe::{DataRecipe, Price, Recipe};
-use sillage_train::{Batch, Corpus, Source, Trainer, Workspace, documents};
+use sillage_train::{Batch, Corpus, Source, TrainError, Trainer, Workspace, documents};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -52,7 +52,12 @@ fn sizes(scale: Scale) -> (Shape, Budget, usize, usize) {
     let budget = Budget {
         steps: if quick { 60 } else { 400 },
         batch: if quick { 8 } else { 16 },
-        rates: vec![if quick { 6e-3 } else { 4e-3 }],
+        // One rate does not suit all sides: attention wants a lower one.
+        rates: if quick {
+            vec![6e-3]
+        } else {
+            vec![4e-3, 1.5e-3]
+        },
         enough: 0.0,
     };
     let (length, vocab) = if quick { (256, 512) } else { (512, 3072) };
@@ -80,7 +85,10 @@ fn job(kind: Kind, seed: u64, scale: Scale) -> Result<Job, LabError> {
     let tokens = budget.steps as f64 * (budget.batch * length) as f64;
     Ok(Job {
         id: format!("{} seed {seed}", kind.series()),
-        estimate: tokens / if scale == Scale::Quick { 20e3 } else { 8.5e3 } + 20.0,
+        estimate: match scale {
+            Scale::Quick => tokens / 20e3 + 20.0,
+            Scale::Full => budget.rates.len() as f64 * tokens / 8.5e3 + 20.0,
+        },
         run: Box::new(move |ctx| run(ctx, kind, seed)),
     })
 }
@@ -115,17 +123,15 @@ fn run(ctx: &Context, kind: Kind, seed: u64) -> Result<Vec<Point>, LabError> {
         Kind::Hybrid => "language-hybrid",
         _ => "language-transformer",
     };
-    let folder = ctx
-        .work
-        .join(format!("{twin}-{}-{from}-run", ctx.scale.name()));
-    let mut trainer = Trainer::new(Arc::clone(&ctx.cx), recipe, Some(&folder))?;
-    learn(ctx, &mut trainer, (0.0, 1.0))?;
+    let run = format!("{twin}-{}-{from}-run", ctx.scale.name());
+    let (trainer, tried) = best_of(ctx, &recipe, &budget.rates, &run)?;
     if seed == 0 {
         // Other measures take it from here.
         trainer.export(&ctx.work.join(twin))?;
     }
     let config = serde_json::json!({
         "record": trainer.record(), "seed": from, "parameters": trainer.net().params().len(),
+        "rates": tried,
     });
     let mut points = costs(kind, from, &trainer);
     points.extend(places(ctx, kind, from, &trainer, &valid)?);
@@ -134,6 +140,42 @@ fn run(ctx: &Context, kind: Kind, seed: u64) -> Result<Vec<Point>, LabError> {
         None => point.config(config.clone()),
     });
     Ok(finished.collect())
+}
+
+/// Trains at every rate, each in a folder of its own from which it goes on; gives the run with the
+/// lowest validation loss and what each reached.
+fn best_of(
+    ctx: &Context,
+    recipe: &Recipe,
+    rates: &[f32],
+    run: &str,
+) -> Result<(Trainer, Vec<(f32, f64)>), LabError> {
+    let mut best: Option<(Trainer, f64)> = None;
+    let mut tried = Vec::new();
+    for (i, &lr) in rates.iter().enumerate() {
+        let mut recipe = recipe.clone();
+        recipe.train.lr = lr;
+        let folder = ctx.work.join(format!("{run}-{lr}"));
+        let mut trainer = Trainer::new(Arc::clone(&ctx.cx), recipe, Some(&folder))?;
+        let loss = match learn(ctx, &mut trainer, (i as f64, rates.len() as f64)) {
+            Err(TrainError::Diverged { .. }) => f64::INFINITY,
+            other => {
+                other?;
+                let said = trainer.progress().validations.iter();
+                said.map(|v| v.loss).fold(f64::INFINITY, f64::min)
+            }
+        };
+        tried.push((lr, loss));
+        if best.as_ref().is_none_or(|(_, least)| loss < *least) {
+            best = Some((trainer, loss));
+        }
+    }
+    match best {
+        Some((trainer, loss)) if loss.is_finite() => Ok((trainer, tried)),
+        _ => Err(LabError::Failed(
+            "every learning rate diverged; try lower ones".to_owned(),
+        )),
+    }
 }
 
 /// Validation loss after so much computing.

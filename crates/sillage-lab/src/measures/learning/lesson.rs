@@ -124,3 +124,52 @@ impl Exam {
         Ok(Some(self.task.build().map_err(TrainError::from)?.chance()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::measures::learning::{copy, lessons};
+    use crate::measures::scaling::tests::context;
+    use crate::plan::Scale;
+    use std::collections::HashMap;
+
+    #[test]
+    fn a_lesson_is_taught_and_its_points_say_how() {
+        let (context, _work) = context();
+        let mut lesson = copy::lessons(Scale::Quick).unwrap().swap_remove(0);
+        (lesson.budget.steps, lesson.budget.batch) = (2, 2);
+        lesson.exams.truncate(1);
+        lesson.exams[0].samples = 3;
+        let points = (lesson.job().run)(&context).unwrap();
+        assert_eq!(points.len(), 1);
+        assert_eq!(points[0].measured().unwrap().len(), 3);
+        assert_eq!(points[0].number("seed"), Some(context.seed as f64));
+        assert_eq!(points[0].config["steps"], 2);
+        assert_eq!(points[0].config["recipe"]["train"]["batch"], 2);
+    }
+
+    #[test]
+    fn sides_are_taught_and_asked_the_same() {
+        let mut known = HashMap::new();
+        for lesson in lessons(Scale::Full).unwrap() {
+            let asked = lesson.exams.iter().map(|exam| (&exam.name, &exam.task));
+            let same = format!("{:?} {:?}", lesson.task, asked.collect::<Vec<_>>());
+            // A task of one seed is the same for all its sides.
+            let task = serde_json::to_value(&lesson.task).unwrap()["name"].to_string();
+            let first = known
+                .entry((lesson.measure, task, lesson.trained.to_string()))
+                .or_insert_with(|| vec![same.clone()]);
+            if !first.contains(&same) {
+                first.push(same);
+            }
+        }
+        assert!(known.len() >= 10);
+        // Arithmetic has two forms, with and without brackets.
+        for ((_, task, _), forms) in known {
+            assert_eq!(
+                forms.len(),
+                1 + usize::from(task.contains("arithmetic") || task.contains("group")),
+                "{task}"
+            );
+        }
+    }
+}
