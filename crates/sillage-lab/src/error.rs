@@ -67,3 +67,8 @@ impl LabError {
         }
     }
 }
+
+/// A part of a measure that failed, for what it says itself.
+pub(crate) fn failed(error: impl std::fmt::Display) -> LabError {
+    LabError::Failed(error.to_string())
+}

@@ -18,6 +18,7 @@
 mod draw;
 
 use crate::LabError;
+use crate::error::failed;
 use serde_json::{Value, json};
 use sillage_formats::Checkpoint;
 use sillage_formats::quantize::{Policy, Target, quantize};
@@ -424,10 +425,6 @@ pub(crate) fn in_repository(file: &str) -> Option<PathBuf> {
         .flat_map(|path| path.ancestors())
         .map(|root| root.join(file))
         .find(|path| path.is_file())
-}
-
-fn failed(error: impl std::fmt::Display) -> LabError {
-    LabError::Failed(error.to_string())
 }
 
 #[cfg(test)]

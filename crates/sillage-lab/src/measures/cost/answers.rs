@@ -13,8 +13,9 @@
 use super::gauge::{Gauge, Prices};
 use super::{ENERGY, MONEY, NAME, each};
 use crate::LabError;
+use crate::error::failed;
 use crate::measures::scaling::decode::{Ready, Sampling, outcome, sample};
-use crate::measures::scaling::subject::{Subject, failed};
+use crate::measures::scaling::subject::Subject;
 use crate::measures::scaling::{Spot, Turns, noise, seconds_of};
 use crate::plan::{Context, Job, Scale};
 use crate::record::{Outcome, Point};

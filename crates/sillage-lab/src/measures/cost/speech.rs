@@ -3,8 +3,8 @@
 use super::gauge::{Gauge, Prices};
 use super::{NAME, each};
 use crate::LabError;
+use crate::error::failed;
 use crate::measures::scaling::Turns;
-use crate::measures::scaling::subject::failed;
 use crate::plan::{Context, Job, Scale};
 use crate::record::{Better, Outcome, Point};
 use crate::timing::{Side, compare_sides_twice};

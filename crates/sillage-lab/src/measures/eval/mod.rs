@@ -17,6 +17,7 @@ mod score;
 mod tests;
 
 use crate::LabError;
+use crate::error::failed;
 use crate::plan::{Context, Job, Measure, Scale};
 use crate::record::{Better, Point};
 use requests::{Question, subset};
@@ -286,8 +287,4 @@ fn run(
         .config(config.clone());
     points.push(perplexity.samples(vec![score.perplexity]));
     Ok(points)
-}
-
-fn failed(error: impl std::fmt::Display) -> LabError {
-    LabError::Failed(error.to_string())
 }

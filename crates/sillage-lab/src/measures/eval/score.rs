@@ -3,8 +3,8 @@
 use super::Detail;
 use super::requests::Question;
 use crate::LabError;
+use crate::error::failed;
 use crate::measures::quant::log_probability;
-use crate::measures::scaling::subject::failed;
 use sillage_formats::{Checkpoint, Tokenizer};
 use sillage_kernels::Compute;
 use sillage_models::{Model, Row, Wanted};

@@ -5,12 +5,12 @@
 //! named by `SILLAGE_LAB_BOOKS`. Without it the quick form learns from what booklet writes, and its
 //! points say so; those of the full form are missing.
 
-use super::{Budget, Kind, Shape, learn, train, written};
+use super::{Best, Budget, Kind, Shape, best, train, written};
 use crate::error::LabError;
 use crate::plan::{Context, Job, Measure, Scale};
 use crate::record::{Better, Point};
 use sillage_train::recipe::{DataRecipe, Price, Recipe};
-use sillage_train::{Batch, Corpus, Source, TrainError, Trainer, Workspace, documents};
+use sillage_train::{Batch, Corpus, Source, Trainer, Validation, Workspace, documents};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -131,8 +131,17 @@ fn run(ctx: &Context, kind: Kind, seed: u64) -> Result<Vec<Point>, LabError> {
         Kind::Hybrid => "language-hybrid",
         _ => "language-transformer",
     };
-    let run = format!("{twin}-{}-{from}-run", ctx.scale.name());
-    let (trainer, tried) = best_of(ctx, &recipe, &budget.rates, &run)?;
+    let folder = format!("{twin}-{}-{from}-run", ctx.scale.name());
+    // Each rate in a folder of its own, from which it goes on.
+    let open = |lr| {
+        let mut recipe = recipe.clone();
+        recipe.train.lr = lr;
+        let folder = ctx.work.join(format!("{folder}-{lr}"));
+        Trainer::new(Arc::clone(&ctx.cx), recipe, Some(&folder))
+    };
+    let lowest = |said: &[Validation]| -said.iter().map(|v| v.loss).fold(f64::INFINITY, f64::min);
+    let Best { trainer, tried } = best(ctx, &budget.rates, f64::INFINITY, &open, &lowest)?;
+    let tried: Vec<_> = tried.iter().map(|(lr, worth)| (lr, -worth)).collect();
     if seed == 0 {
         // Other measures take it from here.
         trainer.export(&ctx.work.join(twin))?;
@@ -148,42 +157,6 @@ fn run(ctx: &Context, kind: Kind, seed: u64) -> Result<Vec<Point>, LabError> {
         None => point.config(config.clone()),
     });
     Ok(finished.collect())
-}
-
-/// Trains at every rate, each in a folder of its own from which it goes on; gives the run with the
-/// lowest validation loss and what each reached.
-fn best_of(
-    ctx: &Context,
-    recipe: &Recipe,
-    rates: &[f32],
-    run: &str,
-) -> Result<(Trainer, Vec<(f32, f64)>), LabError> {
-    let mut best: Option<(Trainer, f64)> = None;
-    let mut tried = Vec::new();
-    for (i, &lr) in rates.iter().enumerate() {
-        let mut recipe = recipe.clone();
-        recipe.train.lr = lr;
-        let folder = ctx.work.join(format!("{run}-{lr}"));
-        let mut trainer = Trainer::new(Arc::clone(&ctx.cx), recipe, Some(&folder))?;
-        let loss = match learn(ctx, &mut trainer, (i as f64, rates.len() as f64)) {
-            Err(TrainError::Diverged { .. }) => f64::INFINITY,
-            other => {
-                other?;
-                let said = trainer.progress().validations.iter();
-                said.map(|v| v.loss).fold(f64::INFINITY, f64::min)
-            }
-        };
-        tried.push((lr, loss));
-        if best.as_ref().is_none_or(|(_, least)| loss < *least) {
-            best = Some((trainer, loss));
-        }
-    }
-    match best {
-        Some((trainer, loss)) if loss.is_finite() => Ok((trainer, tried)),
-        _ => Err(LabError::Failed(
-            "every learning rate diverged; try lower ones".to_owned(),
-        )),
-    }
 }
 
 /// Validation loss after so much computing.

@@ -4,14 +4,15 @@
 //! somebody else can teach it as well: `examples/lessons.rs` writes lessons out, and
 //! `benches/lab/teach.py` teaches them to the same models with PyTorch on a GPU.
 
-use super::{Best, Budget, answers, best, copy, recipe};
+use super::{Best, Budget, GOOD, answers, best, copy, recipe};
 use crate::error::LabError;
 use crate::plan::{Context, Job};
 use crate::record::Point;
-use sillage_train::TrainError;
 use sillage_train::recipe::{ModelRecipe, Recipe};
 use sillage_train::tasks::TaskConfig;
+use sillage_train::{TrainError, Trainer, Validation};
 use std::path::Path;
+use std::sync::Arc;
 
 /// One side's lesson.
 #[derive(Debug, Clone)]
@@ -84,12 +85,15 @@ impl Lesson {
     fn run(&self, ctx: &Context) -> Result<Vec<Point>, LabError> {
         let first = self.budget.rates.first().copied().unwrap_or_default();
         let at_first = self.recipe(ctx.seed, &ctx.work, first)?;
-        let make = |lr| {
+        let open = |lr| {
             let mut recipe = at_first.clone();
             recipe.train.lr = lr;
-            recipe
+            Trainer::new(Arc::clone(&ctx.cx), recipe, None)
         };
-        let Best { trainer, tried, .. } = best(ctx, &self.budget, &make)?;
+        let accuracy = |said: &[Validation]| said.iter().map(|v| v.accuracy).fold(0.0, f64::max);
+        let Best { trainer, tried } = best(ctx, &self.budget.rates, GOOD, &open, &accuracy)?;
+        // One that diverged gets nothing right.
+        let tried: Vec<_> = tried.iter().map(|(lr, a)| (lr, a.max(0.0))).collect();
         let config = serde_json::json!({
             "trained": self.trained, "seed": at_first.seed, "recipe": trainer.recipe(),
             "rates": tried, "steps": trainer.progress().step, "used": trainer.progress().used,

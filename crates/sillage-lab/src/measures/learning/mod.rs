@@ -14,13 +14,12 @@ mod written;
 pub use copy::settled;
 pub use lesson::{Exam, Lesson};
 
-use crate::error::LabError;
+use crate::error::{LabError, failed};
 use crate::plan::{Context, Scale};
 use sillage_kernels::Compute;
 use sillage_train::recipe::{DataRecipe, ModelRecipe, Price, Recipe, TrainRecipe};
 use sillage_train::tasks::{Task, TaskConfig};
-use sillage_train::{Batch, Event, Then, TrainError, Trainer, Workspace};
-use std::sync::Arc;
+use sillage_train::{Batch, Event, Then, TrainError, Trainer, Validation, Workspace};
 
 /// Largest difference in parameters between matched sides.
 const MATCHED: f64 = 0.02;
@@ -31,7 +30,7 @@ const TEST_TOKENS: usize = 16_384;
 
 impl From<TrainError> for LabError {
     fn from(error: TrainError) -> Self {
-        LabError::Failed(error.to_string())
+        failed(error)
     }
 }
 
@@ -175,7 +174,7 @@ impl Shape {
     fn parameters(&self, model: &ModelRecipe, vocab: usize) -> Result<usize, LabError> {
         let config = sillage_train::architecture::config(model, vocab, 1)?;
         let described = sillage_models::describe(&config, &|_| None);
-        let description = described.map_err(|e| LabError::Failed(e.to_string()))?;
+        let description = described.map_err(failed)?;
         Ok(description.parameters().iter().map(|p| p.len()).sum())
     }
 }
@@ -260,52 +259,48 @@ fn train(budget: &Budget, lr: f32) -> TrainRecipe {
 pub struct Best {
     /// The trained side.
     pub trainer: Trainer,
-    /// Accuracy in its best validation.
-    pub accuracy: f64,
-    /// Every rate with the accuracy it reached.
+    /// Every rate with what it was worth; of one that diverged, minus infinity.
     pub tried: Vec<(f32, f64)>,
 }
 
-/// Trains once per rate of the budget, in order, until one is good enough.
+/// Trains once per rate, in order, until one is worth `enough`; gives the one that is worth most.
 ///
 /// # Errors
 /// If no rate gives a finite loss.
 pub fn best(
     ctx: &Context,
-    budget: &Budget,
-    make: &dyn Fn(f32) -> Recipe,
+    rates: &[f32],
+    enough: f64,
+    open: &dyn Fn(f32) -> Result<Trainer, TrainError>,
+    worth: &dyn Fn(&[Validation]) -> f64,
 ) -> Result<Best, LabError> {
     let mut best: Option<(Trainer, f64)> = None;
     let mut tried = Vec::new();
-    for (i, &lr) in budget.rates.iter().enumerate() {
-        let part = (i as f64, budget.rates.len() as f64);
-        let mut trainer = Trainer::new(Arc::clone(&ctx.cx), make(lr), None)?;
-        match learn(ctx, &mut trainer, part) {
+    for (i, &lr) in rates.iter().enumerate() {
+        let mut trainer = open(lr)?;
+        match learn(ctx, &mut trainer, (i as f64, rates.len() as f64)) {
             // A rate that is too high is a result, not a failure.
             Err(TrainError::Diverged { .. }) => {
-                tried.push((lr, 0.0));
+                tried.push((lr, f64::NEG_INFINITY));
                 continue;
             }
             other => other?,
         }
-        let said = &trainer.progress().validations;
-        let accuracy = said.iter().map(|v| v.accuracy).fold(0.0, f64::max);
-        tried.push((lr, accuracy));
-        if best.as_ref().is_none_or(|(_, a)| accuracy > *a) {
-            best = Some((trainer, accuracy));
+        let reached = worth(&trainer.progress().validations);
+        tried.push((lr, reached));
+        if best.as_ref().is_none_or(|(_, most)| reached > *most) {
+            best = Some((trainer, reached));
         }
-        if accuracy >= GOOD {
+        if reached >= enough {
             break;
         }
     }
-    let (trainer, accuracy) = best.ok_or_else(|| {
-        LabError::Failed("every learning rate diverged; try lower ones".to_owned())
-    })?;
-    Ok(Best {
-        trainer,
-        accuracy,
-        tried,
-    })
+    match best {
+        Some((trainer, _)) => Ok(Best { trainer, tried }),
+        None => Err(LabError::Failed(
+            "every learning rate diverged; try lower ones".to_owned(),
+        )),
+    }
 }
 
 /// Trains to the end and tells how far it is.

@@ -4,8 +4,8 @@
 //! that are trained on it can still be compared with each other. The points name it.
 
 use crate::error::LabError;
+use crate::error::failed;
 use crate::measures::quant;
-use crate::measures::scaling::subject::failed;
 use crate::plan::Context;
 use sillage_engine::{Sampler, Sampling};
 use sillage_formats::Checkpoint;

@@ -1,7 +1,7 @@
 //! Loss on a text in bits per byte, comparable between vocabularies.
 
 use crate::LabError;
-use crate::measures::scaling::subject::failed;
+use crate::error::failed;
 use crate::plan::Context;
 use crate::shapes::in_repository;
 use sillage_formats::Checkpoint;

@@ -13,9 +13,10 @@ pub(crate) use loss::log_probability;
 #[cfg(test)]
 mod tests;
 
-use super::scaling::subject::{at_depth, failed, steps_for, write};
+use super::scaling::subject::{at_depth, steps_for, write};
 use super::scaling::{DECODE, Metric, NOISE};
 use crate::LabError;
+use crate::error::failed;
 use crate::plan::{Context, Job, Measure, Scale};
 use crate::record::{Better, Outcome, Point};
 use crate::shapes::{Side, WEIGHTS, Weights, in_repository, matched};

@@ -3,10 +3,11 @@
 //! That takes minutes, so the state is saved on the way with the seconds spent
 //! so far; a run that was killed goes on from there.
 
-use super::subject::{Subject, failed, read, step, steps_for, write};
+use super::subject::{Subject, read, step, steps_for, write};
 use super::{DECODE, FIRST_TOKEN, FLOPS, FLOPS_MODEL, Metric, NAME, PREFILL, STATE};
 use super::{Spot, flops, memory};
 use crate::LabError;
+use crate::error::failed;
 use crate::plan::Context;
 use crate::record::Point;
 use crate::shapes::Kind;

@@ -6,9 +6,10 @@
 //! it has become.
 
 use super::decode::Ready;
-use super::subject::{Subject, failed};
+use super::subject::Subject;
 use super::{NAME, RESIDENT, Spot};
 use crate::LabError;
+use crate::error::failed;
 use crate::machine::resident_memory;
 use crate::plan::{Context, Scale};
 use crate::record::{Machine, Point};

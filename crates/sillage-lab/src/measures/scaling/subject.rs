@@ -1,6 +1,7 @@
 //! What is measured: a side with its model, and its sessions at a depth.
 
 use crate::LabError;
+use crate::error::failed;
 use crate::plan::Context;
 use crate::shapes::{self, KINDS, Kind, Size, Weights};
 use serde_json::{Value, json};
@@ -186,8 +187,4 @@ pub(crate) fn steps_for(
     let steps = (seconds / one.max(1e-6)).ceil();
     // As floats saturate, so does this.
     Ok((steps as usize).clamp(2, most.max(2)))
-}
-
-pub(crate) fn failed(error: impl std::fmt::Display) -> LabError {
-    LabError::Failed(error.to_string())
 }
