@@ -12,6 +12,18 @@ async function spoken(page, words = WORDS) {
   return says(page, '#speak-status', /^Said/, 30000);
 }
 
+// A machine busy with other things may keep the page from its work; the page
+// then learns to wait longer before it begins, and soon has no gaps.
+async function spokenWhole(page, words, before = () => {}) {
+  let said;
+  for (let tries = 1; tries <= 5; tries += 1) {
+    await before();
+    said = await spoken(page, words);
+    if (!said.includes('Gaps')) return tries;
+  }
+  assert.fail(`still after five times: ${said}`);
+}
+
 // How many different colours a part of the picture has: an empty one has few.
 const colours = (page, from, to) => page.evaluate(([a, b]) => {
   const { width, height } = document.querySelector('#scope');
@@ -25,8 +37,7 @@ const colours = (page, from, to) => page.evaluate(([a, b]) => {
 check('speaks, and sound is heard', async () => {
   const page = await open();
   await page.waitForTimeout(300);
-  const said = await spoken(page);
-  assert.doesNotMatch(said, /Gaps/);
+  await spokenWhole(page);
   const peak = Number(await page.getAttribute('#level', 'data-peak'));
   assert(peak > 0.02 && peak < 0.7, `the loudest moment was ${peak}`);
   const first = await text(page, '#first-audio');
@@ -37,15 +48,18 @@ check('speaks, and sound is heard', async () => {
   return `first sound after ${first}, loudest ${peak}`;
 });
 
-check('plays without gaps', async () => {
+check('plays without gaps, also where the page is kept from its work', async () => {
   const page = await open();
-  // Every buffer has to start where the one before it ends, to the sample.
   await page.evaluate(() => {
-    window.plan = [];
     const { start } = AudioBufferSourceNode.prototype;
-    AudioBufferSourceNode.prototype.start = function planned(when) { window.plan.push([when, this.buffer.length]); return start.call(this, when); };
+    AudioBufferSourceNode.prototype.start = function planned(when) {
+      start.call(this, when);
+      if (!window.plan.length) for (const until = performance.now() + 120; performance.now() < until;);
+      window.plan.push([when, this.buffer.length]);
+    };
   });
-  await spoken(page, `${WORDS} ${WORDS} ${WORDS}`);
+  const tries = await spokenWhole(page, `${WORDS} ${WORDS}`, () => page.evaluate(() => { window.plan = []; }));
+  // Every buffer has to start where the one before it ends, to the sample.
   const plan = await page.evaluate(() => window.plan);
   assert(plan.length > 5, `${plan.length} buffers`);
   for (let i = 1; i < plan.length; i += 1) {
@@ -53,7 +67,7 @@ check('plays without gaps', async () => {
     assert(Math.abs(off) < 0.01, `${off} samples between buffers ${i - 1} and ${i}`);
   }
   await close(page);
-  return `${plan.length} buffers`;
+  return `${plan.length} buffers, after ${tries - 1} utterances with gaps`;
 });
 
 check('draws the wave and the spectrogram', async () => {

@@ -5,8 +5,14 @@
 import { RATE } from './tts.js';
 
 const AHEAD = 2;        // seconds of sound scheduled before they are heard
-const LEAD = 0.02;      // seconds between having sound and hearing it
 const PIECE = RATE / 2; // samples of one scheduled buffer
+const MARGIN = 0.01;    // seconds a buffer needs to reach the hardware
+const MOST_LEAD = 0.3;  // longer, and answers would feel slow
+
+// Seconds between having sound and hearing it. A page that is kept from its
+// work for longer than this has a gap in its speech; the gap then tells how
+// much this machine needs, and what is said afterwards waits that much.
+let lead = 0.02;
 
 let context = null;
 let analyser = null;
@@ -113,9 +119,10 @@ export class Player {
   }
 
   schedule(now) {
-    if (this.next < now + LEAD / 2) {
-      if (this.runs.length) this.gaps += 1;
-      this.next = now + LEAD;
+    const late = now + MARGIN - this.next;
+    if (late > 0) {
+      if (this.runs.length) this.starved(late);
+      this.next = now + lead;
       this.runs.push({ sample: this.scheduled, when: this.next });
     }
     const n = Math.min(PIECE, this.tape.length - this.scheduled);
@@ -131,6 +138,13 @@ export class Player {
     // Counted from the start of the run: sums of many small durations drift.
     const run = this.runs[this.runs.length - 1];
     this.next = run.when + (this.scheduled - run.sample) / RATE;
+  }
+
+  // Sound came too late. What no lead could have bridged (somebody thinking
+  // while typing) says nothing about the machine.
+  starved(late) {
+    this.gaps += 1;
+    if (late < MOST_LEAD) lead = Math.min(MOST_LEAD, 2 * (lead + late));
   }
 
   // The sample being heard now. The hardware's own delay is subtracted, so
