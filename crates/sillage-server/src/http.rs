@@ -410,6 +410,11 @@ pub(crate) fn answer(value: &serde_json::Value) -> Response {
     response
 }
 
+/// What OpenAI's clients are told of a thing that is gone.
+pub(crate) fn deleted(object: &str, id: &str) -> Response {
+    answer(&serde_json::json!({ "id": id, "object": object, "deleted": true }))
+}
+
 /// What a task sends the pieces of a body through.
 pub(crate) struct Pieces {
     sender: mpsc::Sender<Result<Vec<u8>, Fault>>,

@@ -240,10 +240,7 @@ pub(super) async fn remove(
     Path(id): Path<String>,
 ) -> Result<Response, Fault> {
     let removed = http::blocking(move || app.forget_conversation(caller.owner, &id).map(|()| id));
-    let id = removed.await?;
-    Ok(http::answer(
-        &json!({ "id": id, "object": "state.deleted", "deleted": true }),
-    ))
+    Ok(http::deleted("state.deleted", &removed.await?))
 }
 
 /// `GET /v1/states/{id}/content`: the state's file, as `sillage run --load-state`

@@ -479,8 +479,5 @@ pub(super) async fn remove(
     Path(id): Path<String>,
 ) -> Result<Response, Fault> {
     let removed = http::blocking(move || app.forget_conversation(caller.owner, &id).map(|()| id));
-    let id = removed.await?;
-    Ok(http::answer(
-        &json!({ "id": id, "object": "response.deleted", "deleted": true }),
-    ))
+    Ok(http::deleted("response.deleted", &removed.await?))
 }

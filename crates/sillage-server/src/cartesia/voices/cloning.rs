@@ -9,10 +9,9 @@ use crate::http;
 use crate::keys::Caller;
 use crate::multipart::Form;
 use crate::voices::{Clip, ConsentGiven, Entry, Voices};
-use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use serde_json::json;
 use std::sync::Arc;
@@ -91,14 +90,12 @@ impl Cloning {
 
 pub(super) async fn clone(
     State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
+    asker: Asker,
     headers: HeaderMap,
-    uri: Uri,
     body: Body,
 ) -> Result<Response, Fault> {
-    let asker = Asker::new(caller, &headers, &uri);
     let cloning = Cloning::read(&app, &headers, body, None).await?;
-    let made = http::blocking(move || Ok(asker.told(&cloning.make(&app, caller)?)));
+    let made = http::blocking(move || Ok(asker.told(&cloning.make(&app, asker.caller)?)));
     Ok(http::answer(&made.await?))
 }
 
@@ -107,15 +104,13 @@ pub(super) async fn clone(
 /// a list of numbers is not all of it.
 pub(super) async fn clip(
     State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
+    asker: Asker,
     headers: HeaderMap,
-    uri: Uri,
     body: Body,
 ) -> Result<Response, Fault> {
-    let asker = Asker::new(caller, &headers, &uri);
     let cloning = Cloning::read(&app, &headers, body, Some("clip")).await?;
     let made = http::blocking(move || {
-        let entry = cloning.make(&app, caller)?;
+        let entry = cloning.make(&app, asker.caller)?;
         let mut told = asker.told(&entry);
         told["embedding"] = json!(Voices::embedding(&entry.voice));
         Ok(told)

@@ -14,8 +14,8 @@ use crate::http;
 use crate::keys::{Caller, Owner};
 use crate::voices::{Entry, Voices, check_name};
 use axum::body::Body;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Uri};
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::{delete, get, patch, post};
 use axum::{Extension, Router};
@@ -62,15 +62,20 @@ struct Asker {
     query: Arc<Query>,
 }
 
-impl Asker {
-    fn new(caller: Caller, headers: &HeaderMap, uri: &Uri) -> Self {
-        Self {
-            caller,
-            version: Version::of(headers, uri),
-            query: Arc::new(Query::of(uri)),
-        }
-    }
+impl<S: Send + Sync> FromRequestParts<S> for Asker {
+    type Rejection = <Extension<Caller> as FromRequestParts<S>>::Rejection;
 
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let Extension(caller) = Extension::from_request_parts(parts, state).await?;
+        Ok(Self {
+            caller,
+            version: Version::of(&parts.headers, &parts.uri),
+            query: Arc::new(Query::of(&parts.uri)),
+        })
+    }
+}
+
+impl Asker {
     fn owner(&self) -> Owner {
         self.caller.owner
     }
@@ -89,13 +94,7 @@ impl Asker {
     }
 }
 
-async fn list(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Result<Response, Fault> {
-    let asker = Asker::new(caller, &headers, &uri);
+async fn list(State(app): State<Arc<App>>, asker: Asker) -> Result<Response, Fault> {
     let listed = http::blocking(move || {
         let mut all = app.voices.list(asker.owner())?;
         all.retain(|entry| fits(entry, &asker));
@@ -158,12 +157,9 @@ fn own(app: &App, owner: Owner, id: &str) -> Result<Entry, Fault> {
 
 async fn retrieve(
     State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
+    asker: Asker,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    uri: Uri,
 ) -> Result<Response, Fault> {
-    let asker = Asker::new(caller, &headers, &uri);
     let found = http::blocking(move || Ok(asker.told(&exact(&app, asker.owner(), &id)?)));
     Ok(http::answer(&found.await?))
 }
@@ -229,14 +225,7 @@ struct Created {
 }
 
 /// A voice of an embedding, as older clients make them.
-async fn create(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    uri: Uri,
-    body: Body,
-) -> Result<Response, Fault> {
-    let asker = Asker::new(caller, &headers, &uri);
+async fn create(State(app): State<Arc<App>>, asker: Asker, body: Body) -> Result<Response, Fault> {
     let wanted: Created = http::json(&app, body).await?;
     let made = http::blocking(move || {
         let numbers = wanted.embedding.as_deref().ok_or_else(|| {
@@ -264,13 +253,10 @@ fn anew(mut voice: Voice) -> Voice {
 
 async fn update(
     State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
+    asker: Asker,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    uri: Uri,
     body: Body,
 ) -> Result<Response, Fault> {
-    let asker = Asker::new(caller, &headers, &uri);
     let about: About = http::json(&app, body).await?;
     change(app, asker, id, move |voice| about.put(voice)).await
 }
@@ -305,13 +291,10 @@ async fn remove(
 /// The accent that a voice is read with. It has one: of several the first counts.
 async fn change_accent(
     State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
+    asker: Asker,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    uri: Uri,
     body: Body,
 ) -> Result<Response, Fault> {
-    let asker = Asker::new(caller, &headers, &uri);
     let wanted: Value = http::json(&app, body).await?;
     let name = |value: &Value| {
         let text = value
@@ -342,12 +325,9 @@ async fn change_accent(
 /// Takes an accent away: the voice is read with the usual one.
 async fn remove_accent(
     State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
+    asker: Asker,
     Path((id, accent)): Path<(String, String)>,
-    headers: HeaderMap,
-    uri: Uri,
 ) -> Result<Response, Fault> {
-    let asker = Asker::new(caller, &headers, &uri);
     let accent = accents::find("accent", &accent)?;
     change(app, asker, id, move |mut voice| {
         let has = voice
@@ -373,14 +353,7 @@ struct Mix {
 }
 
 /// Voices blended by weight. A name keeps the blend as a voice.
-async fn mix(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    uri: Uri,
-    body: Body,
-) -> Result<Response, Fault> {
-    let asker = Asker::new(caller, &headers, &uri);
+async fn mix(State(app): State<Arc<App>>, asker: Asker, body: Body) -> Result<Response, Fault> {
     let wanted: Mix = http::json(&app, body).await?;
     let mixed = http::blocking(move || {
         if wanted.voices.is_empty() || wanted.voices.len() > PARTS {
@@ -444,12 +417,9 @@ impl Localize {
 /// The same voice, read with another accent, as a new one.
 async fn localize(
     State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    uri: Uri,
+    asker: Asker,
     body: Body,
 ) -> Result<Response, Fault> {
-    let asker = Asker::new(caller, &headers, &uri);
     let wanted: Localize = http::json(&app, body).await?;
     let made = http::blocking(move || {
         let accent = wanted.accent()?;

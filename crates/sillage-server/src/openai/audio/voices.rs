@@ -98,11 +98,7 @@ async fn remove(
     Path(id): Path<String>,
 ) -> Result<Response, Fault> {
     let removed = http::blocking(move || app.voices.remove(caller.owner, &id).map(|()| id));
-    Ok(deleted("audio.voice", &removed.await?))
-}
-
-fn deleted(object: &str, id: &str) -> Response {
-    http::answer(&json!({ "id": id, "object": object, "deleted": true }))
+    Ok(http::deleted("audio.voice", &removed.await?))
 }
 
 /// A consent as it is listed and answered with.
@@ -198,5 +194,5 @@ async fn remove_consent(
         let removed = app.voices.remove_consent(caller.owner, &id);
         removed.map(|()| id)
     });
-    Ok(deleted("audio.voice_consent", &removed.await?))
+    Ok(http::deleted("audio.voice_consent", &removed.await?))
 }
