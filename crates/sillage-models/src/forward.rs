@@ -54,6 +54,28 @@ impl Model {
         Ok(language.logits)
     }
 
+    /// Feeds every state one token, as decoding does; logits after each.
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    pub fn step(
+        &self,
+        cx: &Compute,
+        states: &mut [State],
+        tokens: &[u32],
+    ) -> Result<Logits, ForwardError> {
+        let mut rows: Vec<Row<'_>> = states
+            .iter_mut()
+            .zip(tokens.chunks_exact(1))
+            .map(|(state, tokens)| Row {
+                state,
+                tokens,
+                logits: Wanted::Last,
+            })
+            .collect();
+        self.forward(cx, &mut rows)
+    }
+
     fn check_tokens(&self, texts: &[(&[u32], Wanted)]) -> Result<(), ForwardError> {
         let vocab = self.vocab();
         for (row, (tokens, _)) in texts.iter().enumerate() {

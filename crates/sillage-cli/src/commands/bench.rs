@@ -173,16 +173,7 @@ impl Loaded {
     /// One token for every state.
     fn write(&self, states: &mut [State], i: usize) -> Result<()> {
         let tokens: Vec<u32> = (0..states.len()).map(|s| self.token(i * 31 + s)).collect();
-        let mut rows: Vec<Row<'_>> = states
-            .iter_mut()
-            .zip(&tokens)
-            .map(|(state, token)| Row {
-                state,
-                tokens: std::slice::from_ref(token),
-                logits: Wanted::Last,
-            })
-            .collect();
-        self.model.forward(&self.cx, &mut rows)?;
+        self.model.step(&self.cx, states, &tokens)?;
         Ok(())
     }
 }

@@ -144,16 +144,7 @@ pub(crate) fn step(
     let tokens: Vec<u32> = (0..states.len())
         .map(|s| token((i * 31 + s) as u64, model.vocab()))
         .collect();
-    let mut rows: Vec<Row<'_>> = states
-        .iter_mut()
-        .zip(&tokens)
-        .map(|(state, token)| Row {
-            state,
-            tokens: std::slice::from_ref(token),
-            logits: Wanted::Last,
-        })
-        .collect();
-    model.forward(cx, &mut rows).map_err(failed)?;
+    model.step(cx, states, &tokens).map_err(failed)?;
     Ok(())
 }
 
