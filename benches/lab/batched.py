@@ -7,10 +7,16 @@ losses to those that it reached.
 """
 
 import math
+import sys
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "train"))
+
+import chunked  # noqa: E402
 
 EPS = 1e-5
 CHUNK = 64
@@ -61,29 +67,10 @@ def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     B and C (z, length, states)."""
     length = x.shape[1]
     missing = -length % CHUNK
-    if missing:
-        # Steps of no size at the end change nothing.
-        x, dt = F.pad(x, (0, 0, 0, 0, 0, missing)), F.pad(dt, (0, 0, 0, missing))
-        B, C = F.pad(B, (0, 0, 0, missing)), F.pad(C, (0, 0, 0, missing))
-    x = x.unflatten(1, (-1, CHUNK)).transpose(2, 3)  # z, n, heads, chunk, headdim
-    dt = dt.unflatten(1, (-1, CHUNK)).transpose(2, 3)  # z, n, heads, chunk
-    B, C = B.unflatten(1, (-1, CHUNK)), C.unflatten(1, (-1, CHUNK))
-    total = torch.cumsum(dt * A[:, None, :, None], -1)
-    causal = torch.ones(CHUNK, CHUNK, dtype=torch.bool, device=x.device).tril()
-    gap = (total[..., :, None] - total[..., None, :]).masked_fill(~causal, -math.inf)
-    inside = (C @ B.mT)[:, :, None] * gap.exp() * dt[..., None, :]
-    y = inside @ x
-    chunks = x.shape[1]
-    if chunks > 1:
-        end = total[..., -1:]
-        pushed = (x * (dt * (end - total).exp())[..., None]).mT @ B[:, :, None]
-        state, before = torch.zeros_like(pushed[:, 0]), []
-        for i in range(chunks):
-            before.append(state)
-            state = state * end[:, i, ..., None].exp() + pushed[:, i]
-        carried = C[:, :, None] @ torch.stack(before, 1).mT
-        y = y + carried * total.exp()[..., None]
-    return y.transpose(2, 3).flatten(1, 2)[:, :length]
+    # Steps of no size at the end change nothing.
+    x, dt = F.pad(x, (0, 0, 0, 0, 0, missing)), F.pad(dt, (0, 0, 0, missing))
+    B, C = F.pad(B, (0, 0, 0, missing)), F.pad(C, (0, 0, 0, missing))
+    return chunked.ssd(x, dt, A[:, None], B, C, CHUNK)[:, :length]
 
 
 def selective(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:

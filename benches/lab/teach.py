@@ -182,7 +182,6 @@ class Class:
         accuracy = torch.zeros(self.runs, device=self.device)
         kept = self.flat.detach().clone()
         ended: list[int | None] = [None] * self.runs
-        open_runs = torch.ones(self.runs, dtype=torch.bool, device=self.device)
         early = []
         for step in range(steps):
             losses = self.step(step)
@@ -193,15 +192,15 @@ class Class:
             if (step + 1) % every and step + 1 != steps:
                 continue
             loss, right = self.validate()
+            open_runs = torch.tensor([end is None for end in ended], device=self.device)
             better = open_runs & (loss < lowest)
             lowest = torch.where(better, loss, lowest)
             kept = torch.where(better[:, None], self.flat.detach(), kept)
             accuracy = torch.where(open_runs, torch.maximum(accuracy, right), accuracy)
             for run in range(self.runs):
-                if ended[run] is None and open_runs[run] and right[run] >= self.lessons[0]["enough"]:
+                if ended[run] is None and right[run] >= self.lessons[0]["enough"]:
                     ended[run] = step + 1
-                    open_runs[run] = False
-            if not open_runs.any():
+            if None not in ended:
                 break
         return [self.best(i, kept, accuracy.tolist(), ended, step + 1) for i in range(len(self.lessons))]
 
@@ -219,15 +218,16 @@ class Class:
         """Accuracy of each sample, by lesson and question."""
         flat = torch.stack([result["flat"] for result in results])
         out: list[list[list[float]]] = [[] for _ in self.lessons]
-        for n in range(len(self.lessons[0]["exams"])):
-            exams = [lesson["exams"][n] for lesson in self.lessons]
-            data = [Sequences(self.folder, exam["sequences"], self.device) for exam in exams]
-            count, length = exams[0]["sequences"]["count"], exams[0]["sequences"]["length"]
-            size = max(1, ASKED_AT_ONCE // (length * len(exams)))
+        for n, exam in enumerate(self.lessons[0]["exams"]):
+            entry = exam["sequences"]
+            # Whatever the seed, all are asked the same.
+            assert all(lesson["exams"][n]["sequences"] == entry for lesson in self.lessons)
+            data = Sequences(self.folder, entry, self.device)
+            count, many = entry["count"], len(self.lessons)
+            size = max(1, ASKED_AT_ONCE // (entry["length"] * many))
             for at in range(0, count, size):
                 rows = torch.arange(at, min(at + size, count), device=self.device)
-                parts = [sequences.take(rows) for sequences in data]
-                tokens, places, answers = (torch.stack(part) for part in zip(*parts))
+                tokens, places, answers = (part.expand(many, -1, -1) for part in data.take(rows))
                 _, hits = self.right(flat, tokens, places, answers)
                 asked = answers >= 0
                 part = ((hits & asked).sum(2) / asked.sum(2)).double().tolist()
