@@ -274,3 +274,24 @@ fn the_setting_shown_is_fixed_beforehand() {
     let charts = pictures::charts("scaling", &cells, &spec, &mut 1);
     assert_eq!(charts[0].note, "370m, f32, 1 session");
 }
+
+#[test]
+fn the_committed_page_is_that_of_the_committed_run() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/lab");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|kind| kind == "jsonl"))
+        .collect();
+    files.sort();
+    assert!(files.len() > 1, "no run in {folder}");
+    let mut run = Run::default();
+    for file in &files {
+        run.add(Run::read(file).unwrap());
+    }
+    let page = std::fs::read_to_string(format!("{folder}/report.html")).unwrap();
+    assert!(
+        page == html(&run),
+        "docs/lab/report.html is another's: sillage lab report docs/lab/*.jsonl -o docs/lab/report.html"
+    );
+}
