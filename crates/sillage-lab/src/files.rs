@@ -233,8 +233,12 @@ fn same_run(path: &Path, lines: &[Line], machine: &Machine, start: &Start) -> Re
         match line {
             Line::Machine { machine: other, .. } if other.id != machine.id => {
                 return Err(differs(format!(
-                    "on another machine ({}, {} cores, {}, Sillage {})",
-                    other.cpu, other.cores, other.system, other.sillage
+                    "on another machine ({}, {} cores, {:.1} GiB, {}, Sillage {})",
+                    other.cpu,
+                    other.cores,
+                    other.memory as f64 / f64::from(1 << 30),
+                    other.isa,
+                    other.sillage
                 )));
             }
             Line::Start(start) => begun = Some(start),
