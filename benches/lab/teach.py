@@ -255,9 +255,11 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def lines(here: dict, lesson: dict, result: dict, answers: list[list[float]], seconds: float) -> list[dict]:
-    """A finished lesson as the lab writes a job."""
-    job = {"measure": lesson["measure"], "job": lesson["id"]}
+def lines(here: dict, lesson: dict, result: dict, answers: list[list[float]], seconds: float,
+          called: str) -> list[dict]:
+    """A finished lesson as the lab writes a job; `called` tells it from the plain one."""
+    called = called and f", {called}"
+    job = {"measure": lesson["measure"], "job": lesson["id"] + called}
     recipe = json.loads(json.dumps(lesson["recipe"]))
     recipe["train"]["lr"] = result["rate"]
     if task := recipe["data"]["task"]:
@@ -270,8 +272,9 @@ def lines(here: dict, lesson: dict, result: dict, answers: list[list[float]], se
         if (chance := exam["chance"]) is not None:
             samples = [(a - chance) / (1 - chance) for a in samples]
         point = {key: value for key, value in exam["point"].items() if key not in ("outcome", "reason")}
-        point |= {"outcome": "measured", "samples": samples, "config": config, "job": lesson["id"],
-                  "machine": here["id"], "time": now(), "seconds": round(seconds, 3)}
+        point |= {"series": point["series"] + called, "outcome": "measured", "samples": samples,
+                  "config": config, "job": job["job"], "machine": here["id"], "time": now(),
+                  "seconds": round(seconds, 3)}
         out.append({"kind": "point", **point})
     return out + [{"kind": "done", **job, "points": len(answers)}]
 
@@ -306,6 +309,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--only", default="")
     parser.add_argument("--steps", type=int, help="end here; to try it out")
+    parser.add_argument("--called", default="", help="words after each series' name, as 'taught longer'")
     parser.add_argument("--claims", type=Path, help="folder in which processes tell each other what they do")
     args = parser.parse_args()
     lessons = [json.loads(line) for line in (args.lessons / "lessons.jsonl").open()]
@@ -333,7 +337,8 @@ def main() -> None:
             answers = room.examine(results)
             seconds = (time.monotonic() - begun) / len(group)
             for lesson, result, own in zip(group, results, answers):
-                out.writelines(json.dumps(line) + "\n" for line in lines(here, lesson, result, own, seconds))
+                written = lines(here, lesson, result, own, seconds, args.called)
+                out.writelines(json.dumps(line) + "\n" for line in written)
             out.flush()
             best = ", ".join(f"{max(a for _, a in result['rates']):.3f}" for result in results)
             print(f"{name}: {best} ({taught:.0f} s taught, {time.monotonic() - begun - taught:.0f} s asked)",
