@@ -27,6 +27,10 @@ pub struct Options {
     pub fresh: bool,
     /// Do jobs that failed in the newest run once more.
     pub retry: bool,
+    /// The program that answers `lab probe WORDS` with
+    /// [`probe`](crate::measures::scaling::probe), if there is one: memory is that of a
+    /// process of its own.
+    pub program: Option<PathBuf>,
 }
 
 impl Options {

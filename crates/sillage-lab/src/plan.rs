@@ -40,6 +40,8 @@ pub struct Context {
     pub work: std::path::PathBuf,
     /// The machine.
     pub machine: Machine,
+    /// As [`Options::program`](crate::Options::program) says.
+    pub program: Option<std::path::PathBuf>,
     /// Tells a person how far a job is: fraction done, and a few words.
     pub progress: Progress,
 }

@@ -222,6 +222,7 @@ pub fn run(
         seed: options.seed,
         work: options.work.clone(),
         machine,
+        program: options.program.clone(),
         progress: Box::new(move |fraction, words| {
             let fraction = fraction.clamp(0.0, 1.0);
             told(&Event::Progress { fraction, words });

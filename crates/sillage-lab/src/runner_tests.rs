@@ -96,6 +96,7 @@ impl Bench {
             measures: vec!["fake".into()],
             fresh: false,
             retry: false,
+            program: None,
         };
         Self {
             folder,

@@ -229,6 +229,7 @@ impl RunArgs {
             measures: of.to_vec(),
             fresh: self.fresh,
             retry: self.retry,
+            program: std::env::current_exe().ok(),
         })
     }
 }

@@ -1,12 +1,11 @@
-//! Writing after a text of some length, alone and many at once; and the memory
+//! Writing after a text of some length, alone and many at once; and the state
 //! that it takes.
 
 use super::subject::{Subject, at_depth, step, steps_for, write};
-use super::{DECODE, FLOPS, FLOPS_MODEL, NAME, STATE, Spot, Turns, flops, memory};
+use super::{DECODE, FLOPS, FLOPS_MODEL, NAME, STATE, Spot, Turns, flops};
 use crate::LabError;
 use crate::plan::{Context, Scale};
 use crate::record::{Outcome, Point};
-use crate::shapes::KINDS;
 use crate::timing::{Side, Sides, compare_sides_twice};
 use serde_json::json;
 use sillage_models::Model;
@@ -101,13 +100,6 @@ pub(super) fn run(
     counts: &[usize],
     sampling: Sampling,
 ) -> Result<Vec<Point>, LabError> {
-    // Processes of their own, before this one fills the memory.
-    let mut resident = Vec::new();
-    for kind in KINDS {
-        let words = format!("memory of {} at {} tokens", kind.series(), spot.length);
-        (context.progress)(0.0, &words);
-        resident.push(memory::resident(context, &spot, kind, counts)?);
-    }
     let subjects = Subject::all(context, spot.size, spot.weights)?;
     let mut sides = Vec::new();
     for subject in &subjects {
@@ -116,8 +108,8 @@ pub(super) fn run(
         sides.push(Ready::new(context, subject, spot.length, counts)?);
     }
     let mut points = Vec::new();
-    for (ready, resident) in sides.iter().zip(resident) {
-        points.extend(of_memory(context, &spot, ready, resident));
+    for ready in &sides {
+        points.push(state_bytes(context, &spot, ready));
         points.extend(operations(context, &spot, ready)?);
     }
     let turns = Turns::new(context, counts.len());
@@ -205,26 +197,19 @@ pub(crate) fn sample(
     Ok((found, steps))
 }
 
-/// Memory of the process by sessions, and of one session's state.
-fn of_memory(
-    context: &Context,
-    spot: &Spot,
-    ready: &Ready<'_>,
-    resident: Vec<memory::Resident>,
-) -> Vec<Point> {
-    let series = ready.subject.kind.series();
-    let config = ready.subject.config(context, spot.weights);
-    let mut points = memory::points(spot, series, &config, resident);
+/// The size of one session's state.
+fn state_bytes(context: &Context, spot: &Spot, ready: &Ready<'_>) -> Point {
     let one = Spot {
         sessions: 1,
         ..*spot
     };
-    let point = one.point(NAME, STATE, series).config(config);
-    points.push(match ready.states.first() {
+    let config = ready.subject.config(context, spot.weights);
+    let point = one.point(NAME, STATE, ready.subject.kind.series());
+    let point = point.config(config);
+    match ready.states.first() {
         Some(state) => point.samples(vec![state.bytes() as f64]),
         None => point.missing(ready.full.clone().unwrap_or_default()),
-    });
-    points
+    }
 }
 
 /// Operations of the next token, counted and by the formula.

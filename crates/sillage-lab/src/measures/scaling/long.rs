@@ -5,7 +5,7 @@
 
 use super::subject::{Subject, read, step, steps_for, write};
 use super::{DECODE, FIRST_TOKEN, FLOPS, FLOPS_MODEL, Metric, NAME, PREFILL, STATE};
-use super::{Spot, flops, memory};
+use super::{Spot, flops};
 use crate::LabError;
 use crate::error::failed;
 use crate::plan::Context;
@@ -51,7 +51,7 @@ pub(super) fn run(context: &Context, spot: Spot) -> Result<Vec<Point>, LabError>
             .config(config.clone())
             .samples(samples)
     };
-    let mut points = vec![
+    let points = vec![
         point(FIRST_TOKEN, vec![seconds]),
         point(PREFILL, vec![spot.length as f64 / seconds]),
         point(DECODE, rates),
@@ -59,13 +59,6 @@ pub(super) fn run(context: &Context, spot: Spot) -> Result<Vec<Point>, LabError>
         point(FLOPS, vec![counted as f64]),
         point(FLOPS_MODEL, vec![formula as f64]),
     ];
-    let resident = memory::resident(context, &spot, Kind::Mamba2, &[1])?;
-    points.extend(memory::points(
-        &spot,
-        Kind::Mamba2.series(),
-        &config,
-        resident,
-    ));
     if path.exists() {
         std::fs::remove_file(&path).map_err(|e| LabError::io(&path, e))?;
     }
@@ -154,7 +147,7 @@ mod tests {
         let (context, _work) = context();
         let spot = spot(2000);
         let points = run(&context, spot).unwrap();
-        assert_eq!(points.len(), 7);
+        assert_eq!(points.len(), 6);
         assert!(!save_path(&context, &spot).exists());
     }
 }

@@ -15,9 +15,8 @@ use crate::plan::{Context, Scale};
 use crate::record::{Machine, Point};
 use crate::shapes::{self, KINDS, Kind, Size, WEIGHTS, Weights};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sillage_kernels::Compute;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -26,35 +25,64 @@ const COMMAND: [&str; 2] = ["lab", "probe"];
 
 /// Bytes with so many sessions, or why they are not known.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Resident {
-    pub(super) sessions: usize,
-    pub(super) bytes: Result<u64, String>,
+struct Resident {
+    sessions: usize,
+    bytes: Result<u64, String>,
 }
 
-/// Bytes of a process with each number of sessions, which ascend.
-pub(super) fn resident(
+/// What a process found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Found {
+    config: Value,
+    resident: Vec<Resident>,
+}
+
+/// Memory of sides after `spot.length` tokens, with numbers of sessions that
+/// ascend: a point of each.
+pub(super) fn run(
     context: &Context,
-    spot: &Spot,
-    kind: Kind,
+    spot: Spot,
+    kinds: &[Kind],
     counts: &[usize],
-) -> Result<Vec<Resident>, LabError> {
+) -> Result<Vec<Point>, LabError> {
+    let mut points = Vec::new();
+    for (done, &kind) in kinds.iter().enumerate() {
+        let words = format!("memory of {} at {} tokens", kind.series(), spot.length);
+        (context.progress)(done as f64 / kinds.len() as f64, &words);
+        let mut found = found(context, &spot, kind, counts)?;
+        found.config["seed"] = context.seed.into();
+        for Resident { sessions, bytes } in found.resident {
+            let spot = Spot { sessions, ..spot };
+            let point = spot.point(NAME, RESIDENT, kind.series());
+            let point = point.config(found.config.clone());
+            points.push(match bytes {
+                Ok(bytes) => point.samples(vec![bytes as f64]),
+                Err(reason) => point.missing(reason),
+            });
+        }
+    }
+    Ok(points)
+}
+
+/// Calls the process, or says why there is none.
+fn found(context: &Context, spot: &Spot, kind: Kind, counts: &[usize]) -> Result<Found, LabError> {
     let gap = |reason: String| {
         let gap = |&sessions| Resident {
             sessions,
             bytes: Err(reason.clone()),
         };
-        Ok(counts.iter().map(gap).collect())
+        Ok(Found {
+            config: json!({}),
+            resident: counts.iter().map(gap).collect(),
+        })
     };
-    let Some(program) = program() else {
-        return gap(
-            "a process of its own takes the program `sillage`, which this is not by its name"
-                .into(),
-        );
+    let Some(program) = &context.program else {
+        return gap("memory is that of a process of its own: measure it with `sillage lab`".into());
     };
     // Here, so that the process does not take memory for the making.
     shapes::file(&context.work, spot.size, kind, spot.weights)?;
     let list: Vec<String> = counts.iter().map(usize::to_string).collect();
-    let output = Command::new(&program)
+    let output = Command::new(program)
         .args(COMMAND)
         .arg(&context.work)
         .args([spot.size.name(), kind.name(), spot.weights.name()])
@@ -62,7 +90,7 @@ pub(super) fn resident(
         .arg(context.cx.pool.threads().to_string())
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| LabError::io(&program, error))?;
+        .map_err(|error| LabError::io(program, error))?;
     match serde_json::from_slice(&output.stdout) {
         Ok(found) if output.status.success() => Ok(found),
         _ => {
@@ -73,16 +101,9 @@ pub(super) fn resident(
     }
 }
 
-/// This program, if it is the one with the command.
-fn program() -> Option<PathBuf> {
-    let program = std::env::current_exe().ok()?;
-    // Tests and examples are other programs; a renamed `sillage` still begins so.
-    let name = program.file_stem()?.to_str()?;
-    (name.starts_with("sillage") && !name.contains('-')).then_some(program)
-}
-
 /// What `sillage lab probe WORK SIZE KIND WEIGHTS LENGTH SESSIONS THREADS`
-/// prints: the bytes of this process with each number of sessions, as JSON.
+/// prints: how the side was measured, and the bytes of this process with each
+/// number of sessions, as JSON.
 ///
 /// # Errors
 /// Words that mean nothing, and whatever keeps the side from being loaded.
@@ -110,6 +131,7 @@ pub fn probe(words: &[String]) -> Result<String, LabError> {
     let context = Context {
         machine: Machine::here(&cx),
         cx,
+        program: None,
         scale: Scale::Quick,
         seed: 0,
         work: work.into(),
@@ -126,40 +148,22 @@ fn fill(
     weights: Weights,
     length: u64,
     counts: &[usize],
-) -> Result<Vec<Resident>, LabError> {
+) -> Result<Found, LabError> {
     let subject = Subject::load(context, size, kind, weights)?;
     let mut ready = Ready::new(context, &subject, length, &[])?;
-    let mut found = Vec::new();
+    let mut found = Found {
+        config: subject.config(context, weights),
+        resident: Vec::new(),
+    };
     for &sessions in counts {
         let fits = ready.full.is_none() && ready.grow(context, length, sessions)?;
         let bytes = match (fits, &ready.full) {
             (true, _) => resident_memory().ok_or_else(|| "this system does not tell".to_owned()),
             (false, full) => Err(full.clone().unwrap_or_default()),
         };
-        found.push(Resident { sessions, bytes });
+        found.resident.push(Resident { sessions, bytes });
     }
     Ok(found)
-}
-
-/// A point for each number of sessions.
-pub(super) fn points(
-    spot: &Spot,
-    series: &str,
-    config: &Value,
-    resident: Vec<Resident>,
-) -> Vec<Point> {
-    let point = |resident: Resident| {
-        let spot = Spot {
-            sessions: resident.sessions,
-            ..*spot
-        };
-        let point = spot.point(NAME, RESIDENT, series).config(config.clone());
-        match resident.bytes {
-            Ok(bytes) => point.samples(vec![bytes as f64]),
-            Err(reason) => point.missing(reason),
-        }
-    };
-    resident.into_iter().map(point).collect()
 }
 
 #[cfg(test)]
@@ -177,10 +181,11 @@ mod tests {
                 .to_vec()
         };
         let found = probe(&words("1000")).unwrap();
-        let found: Vec<Resident> = serde_json::from_str(&found).unwrap();
+        let found: Found = serde_json::from_str(&found).unwrap();
+        assert_eq!(found.config["weights"], "q8");
         let model =
             shapes::load(&context.work, Size::Tiny, Kind::Transformer, Weights::Q8).unwrap();
-        for (found, sessions) in found.iter().zip([1, 4]) {
+        for (found, sessions) in found.resident.iter().zip([1, 4]) {
             assert_eq!(found.sessions, sessions);
             if let Ok(bytes) = found.bytes {
                 let least = model.weight_bytes() + sessions as u64 * model.layout().bytes(1000);
@@ -188,18 +193,25 @@ mod tests {
             }
         }
         // What cannot be held is said.
-        let found: Vec<Resident> =
-            serde_json::from_str(&probe(&words("4000000000")).unwrap()).unwrap();
-        assert!(found.iter().all(|found| found.bytes.is_err()));
+        let found: Found = serde_json::from_str(&probe(&words("4000000000")).unwrap()).unwrap();
+        assert!(found.resident.iter().all(|found| found.bytes.is_err()));
         assert!(probe(&[]).is_err());
         assert!(probe(&words("many")).is_err());
     }
 
     #[test]
-    fn a_program_that_is_not_sillage_is_not_called() {
-        let (context, _work) = context();
-        let spot = spot(256);
-        let found = resident(&context, &spot, Kind::Mamba2, &[1, 4]).unwrap();
-        assert!(found.len() == 2 && found.iter().all(|found| found.bytes.is_err()));
+    fn without_a_program_to_call_it_is_missing() {
+        let (mut context, _work) = context();
+        let missing = |context: &Context| {
+            let points = run(context, spot(256), &[Kind::Mamba2], &[1, 4]).unwrap();
+            assert_eq!(points.len(), 2);
+            points.iter().all(|point| point.measured().is_none())
+        };
+        assert!(missing(&context));
+        // One that prints no such thing.
+        context.program = Some("true".into());
+        assert!(missing(&context));
+        context.program = Some("/nowhere/sillage".into());
+        assert!(run(&context, spot(256), &[Kind::Mamba2], &[1]).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! Which places are measured, and how long that will take.
 
 use super::decode::Sampling;
-use super::{Spot, decode, flops, long, prefill, rival};
+use super::{Spot, decode, flops, long, memory, prefill, rival};
 use crate::LabError;
 use crate::plan::{Job, Scale};
 use crate::shapes::{self, KINDS, Kind, Size, WEIGHTS, Weights, description};
@@ -24,6 +24,7 @@ pub(super) fn jobs(scale: Scale) -> Result<Vec<Job>, LabError> {
         }
         let many = &[1, 4, 16][..if length < 65_536 { 3 } else { 2 }];
         jobs.push(writes(tiny, length, many, scale)?);
+        jobs.push(holds(tiny, length, &KINDS, many));
     }
     match scale {
         Scale::Quick => quick(&mut jobs)?,
@@ -39,6 +40,7 @@ fn quick(jobs: &mut Vec<Job>) -> Result<(), LabError> {
     }
     for (length, counts) in [(256, &[1, 4][..]), (4096, &[1, 4]), (16_384, &[1])] {
         jobs.push(writes(model, length, counts, Scale::Quick)?);
+        jobs.push(holds(model, length, &KINDS, counts));
     }
     jobs.push(rivals(model, &[256, 1024], 2)?);
     Ok(())
@@ -52,6 +54,7 @@ fn full(jobs: &mut Vec<Job>) -> Result<(), LabError> {
             let usual = weights == Weights::Q8;
             for &length in &LENGTHS[..if usual { 5 } else { 3 }] {
                 jobs.push(writes(model, length, &[1, 4, 16], Scale::Full)?);
+                jobs.push(holds(model, length, &KINDS, &[1, 4, 16]));
                 let rounds = match (length, size) {
                     (..=1024, _) => 7,
                     (4096, Size::M370) => 3,
@@ -66,6 +69,7 @@ fn full(jobs: &mut Vec<Job>) -> Result<(), LabError> {
             if usual {
                 for &length in &LONG[..if size == Size::M370 { 1 } else { 2 }] {
                     jobs.push(reads_on(model, length)?);
+                    jobs.push(holds(model, length, &[Kind::Mamba2], &[1]));
                 }
             }
             if weights != Weights::F32 {
@@ -116,8 +120,7 @@ fn writes(
     scale: Scale,
 ) -> Result<Job, LabError> {
     let sampling = Sampling::of(scale, length);
-    // Every side is loaded once more, in a process of its own.
-    let mut estimate = 2.0 * making(model.0) + 0.5;
+    let mut estimate = making(model.0);
     for kind in KINDS {
         let turns = 2 + sampling.rounds * if kind == Kind::Mamba2 { 2 } else { 1 };
         for &count in counts {
@@ -135,6 +138,17 @@ fn writes(
         estimate,
         run: Box::new(move |context| decode::run(context, spot, &counts, sampling)),
     })
+}
+
+fn holds(model: (Size, Weights), length: u64, kinds: &'static [Kind], counts: &[usize]) -> Job {
+    let (spot, counts) = (spot(model, length), counts.to_vec());
+    let most = counts.last().copied().unwrap_or(0);
+    Job {
+        id: format!("memory-{}-{length}-{most}", name(model)),
+        // Every side is loaded in a process of its own, and its caches filled.
+        estimate: 2.0 * making(model.0) + 0.5,
+        run: Box::new(move |context| memory::run(context, spot, kinds, &counts)),
+    }
 }
 
 fn reads_on(model: (Size, Weights), length: u64) -> Result<Job, LabError> {
