@@ -67,7 +67,7 @@ pub(super) fn run(
             wanted.size.name(),
             type_name(wanted.weights)
         );
-        let model = models.join(name);
+        let model = models.join(&name);
         let words = format!("{} {}", series(kind), wanted.size.name());
         (context.progress)(side as f64 / KINDS.len() as f64, &words);
         let found = match program {
@@ -75,8 +75,7 @@ pub(super) fn run(
                 "{PROGRAM} names no llama-bench; `python benches/lab/llama.py` makes one"
             )),
             Some(_) if !model.is_file() => Err(format!(
-                "{} is not there; `python benches/lab/llama.py` converts it",
-                model.display()
+                "{name} is not in {MODELS}; `python benches/lab/llama.py` converts it"
             )),
             Some(program) => bench(program, &model, wanted, context.cx.pool.threads()),
         };
