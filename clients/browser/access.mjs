@@ -2,15 +2,8 @@
 // dark; it stays on its own host and its console stays empty.
 import assert from 'node:assert';
 import { check } from '../common.mjs';
-import { BASE, KEY, SECTIONS, close, complaints, open, says, shot, text, turn } from './browser.mjs';
-import { contrasts, namelessIn, overflow, structureOf } from './audit.mjs';
-
-const VIEWS = {
-  light: { colorScheme: 'light' },
-  dark: { colorScheme: 'dark' },
-  'phone-light': { colorScheme: 'light', viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 },
-  'phone-dark': { colorScheme: 'dark', viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 },
-};
+import { BASE, KEY, SECTIONS, VIEWS, audit, close, complaints, open, says, shot, text, turn } from './browser.mjs';
+import { structureOf } from './audit.mjs';
 
 // Brings a section into the state that people will mostly see it in.
 async function fill(page, section) {
@@ -31,15 +24,6 @@ async function fill(page, section) {
   }
   if (section === 'now') await page.waitForTimeout(3500);
   await page.waitForTimeout(200);
-}
-
-async function audit(page, where) {
-  const nameless = await page.evaluate(namelessIn);
-  assert.deepEqual(nameless, [], `${where}: without a name`);
-  const faint = await page.evaluate(contrasts);
-  assert.deepEqual(faint, [], `${where}: too faint`);
-  const wide = await page.evaluate(overflow);
-  assert.deepEqual(wide, [], `${where}: wider than the screen`);
 }
 
 for (const [view, options] of Object.entries(VIEWS)) {

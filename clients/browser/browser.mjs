@@ -3,6 +3,7 @@ import assert from 'node:assert';
 import { existsSync, mkdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { homedir } from 'node:os';
+import { contrasts, namelessIn, overflow } from './audit.mjs';
 
 const env = process.env;
 const root = env.SILLAGE_CLIENTS ?? `${homedir()}/.cache/sillage-clients`;
@@ -19,6 +20,14 @@ const flags = ['--no-sandbox', '--use-fake-device-for-media-stream', '--use-fake
 if (env.SILLAGE_CLIP) flags.push(`--use-file-for-fake-audio-capture=${env.SILLAGE_CLIP}`);
 
 export const browser = await chromium.launch({ executablePath: PROGRAM, args: flags });
+
+// How pages are looked at: options of a context.
+export const VIEWS = {
+  light: { colorScheme: 'light' },
+  dark: { colorScheme: 'dark' },
+  'phone-light': { colorScheme: 'light', viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 },
+  'phone-dark': { colorScheme: 'dark', viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 },
+};
 
 // Everything that a page complains about, over all checks.
 export const complaints = [];
@@ -47,6 +56,16 @@ export async function says(page, selector, pattern, timeout = 20000) {
     assert.fail(`${selector} says "${await text(page, selector)}", not ${pattern}`);
   }
   return text(page, selector);
+}
+
+/** Holds a page to what everyone needs: names, contrast, width. */
+export async function audit(page, where) {
+  const nameless = await page.evaluate(namelessIn);
+  assert.deepEqual(nameless, [], `${where}: without a name`);
+  const faint = await page.evaluate(contrasts);
+  assert.deepEqual(faint, [], `${where}: too faint`);
+  const wide = await page.evaluate(overflow);
+  assert.deepEqual(wide, [], `${where}: wider than the screen`);
 }
 
 /** Writes one turn and waits for its end. */
