@@ -99,5 +99,6 @@ class Scan(torch.autograd.Function):
         return du, ddt, dA, dB.sum(2), dC.sum(2)
 
 
+@torch.compiler.disable
 def scan(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     return Scan.apply(u, dt, A, B, C)

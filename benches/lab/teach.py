@@ -60,12 +60,15 @@ class Sequences:
 class Class:
     """Lessons of one shape, each at every rate: run i is lesson i // rates at rate i % rates."""
 
-    def __init__(self, folder: Path, lessons: list[dict], device: str):
+    def __init__(self, folder: Path, lessons: list[dict], device: str, compiled: bool = False):
         self.folder, self.lessons, self.device = folder, lessons, device
         first = lessons[0]
         self.train, self.rates = first["recipe"]["train"], first["rates"]
         self.runs = len(lessons) * len(self.rates)
         self.model = Model(first["config"], first["layout"])
+        # In training every pass has the same shapes, so that one compilation serves all.
+        logits = self.model.logits
+        self.logits = torch.compile(logits, dynamic=False) if compiled else logits
         weights = [numpy.fromfile(folder / lesson["init"], dtype="<f4") for lesson in lessons]
         self.flat = torch.tensor(numpy.stack(weights).repeat(len(self.rates), 0), device=device)
         self.flat.requires_grad_()
@@ -104,7 +107,7 @@ class Class:
     def work(self) -> Tensor:
         """One step on the rows in `self.rows`; losses before it."""
         tokens, places, answers = self.batch(self.data, self.rows)
-        losses = self.losses(self.model.logits(self.model.weights(self.flat), tokens, places), answers)
+        losses = self.losses(self.logits(self.model.weights(self.flat), tokens, places), answers)
         (grad,) = torch.autograd.grad(losses.sum(), self.flat)
         rates, (fix1, fix2) = self.numbers[:-2, None], self.numbers[-2:]
         beta1, beta2 = self.train["betas"]
@@ -271,6 +274,7 @@ def lines(here: dict, lesson: dict, result: dict, answers: list[list[float]], se
     for exam, samples in zip(lesson["exams"], answers):
         if (chance := exam["chance"]) is not None:
             samples = [(a - chance) / (1 - chance) for a in samples]
+        samples = [round(a, 6) for a in samples]
         point = {key: value for key, value in exam["point"].items() if key not in ("outcome", "reason")}
         point |= {"series": point["series"] + called, "outcome": "measured", "samples": samples,
                   "config": config, "job": job["job"], "machine": here["id"], "time": now(),
@@ -310,6 +314,7 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--steps", type=int, help="end here; to try it out")
     parser.add_argument("--called", default="", help="words after each series' name, as 'taught longer'")
+    parser.add_argument("--compile", action="store_true", help="compile the training pass: fewer, larger kernels")
     parser.add_argument("--claims", type=Path, help="folder in which processes tell each other what they do")
     args = parser.parse_args()
     lessons = [json.loads(line) for line in (args.lessons / "lessons.jsonl").open()]
@@ -331,7 +336,9 @@ def main() -> None:
             if args.steps:
                 for lesson in group:
                     lesson["recipe"]["train"]["steps"] = min(args.steps, lesson["recipe"]["train"]["steps"])
-            room = Class(args.lessons, group, args.device)
+            # Shapes of another class are another program.
+            torch._dynamo.reset()
+            room = Class(args.lessons, group, args.device, args.compile)
             results = room.teach()
             taught = time.monotonic() - begun
             answers = room.examine(results)

@@ -106,7 +106,7 @@ pub struct Comparison {
 /// Lays two runs side by side.
 #[must_use]
 pub fn compare(a: &Run, b: &Run) -> Comparison {
-    let (left, right) = (Evidence::new(a), Evidence::new(b));
+    let (left, right) = (Evidence::as_named(a), Evidence::as_named(b));
     let mut rows = Vec::new();
     let measured = |evidence: &Evidence| {
         let cells = evidence.cells().iter();

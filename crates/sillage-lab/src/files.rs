@@ -106,6 +106,12 @@ impl RunFile {
         };
         run.lock()?;
         let (lines, whole) = read_lines(path)?;
+        let whole = whole.ok_or_else(|| {
+            LabError::Failed(format!(
+                "{} is packed, and a run goes on in a file as it is: unpack it with gunzip",
+                path.display()
+            ))
+        })?;
         same_run(path, &lines, machine, start)?;
         run.file.set_len(whole).map_err(fail)?;
         run.length = whole;

@@ -4,6 +4,7 @@ use crate::error::LabError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
+use std::io::Read;
 use std::path::Path;
 
 /// Version of the lines; readers refuse others.
@@ -263,7 +264,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Reads a run's file.
+    /// Reads a run's file, as it is or packed by gzip.
     ///
     /// A torn last line and the points of a job that was killed in the middle
     /// of being written are left out; where a job that failed was done again,
@@ -328,9 +329,32 @@ impl Run {
     }
 }
 
-/// The lines of a file, and how many of its bytes are whole lines.
-pub(crate) fn read_lines(path: &Path) -> Result<(Vec<Line>, u64), LabError> {
-    let text = std::fs::read(path).map_err(|source| LabError::io(path, source))?;
+/// Bytes of a packed run at most, unpacked.
+const LIMIT: u64 = 1 << 30;
+
+/// The bytes of a run's file, and whether they were packed by gzip.
+fn contents(path: &Path) -> Result<(Vec<u8>, bool), LabError> {
+    let fail = |source| LabError::io(path, source);
+    let raw = std::fs::read(path).map_err(fail)?;
+    if !raw.starts_with(&[0x1f, 0x8b]) {
+        return Ok((raw, false));
+    }
+    let mut text = Vec::new();
+    let mut unpacked = flate2::read::MultiGzDecoder::new(raw.as_slice()).take(LIMIT + 1);
+    unpacked.read_to_end(&mut text).map_err(fail)?;
+    if unpacked.limit() == 0 {
+        return Err(LabError::Failed(format!(
+            "{}: more than 1 GiB unpacked, which no run is; unpack it and look what it is",
+            path.display()
+        )));
+    }
+    Ok((text, true))
+}
+
+/// The lines of a file, also of one packed by gzip, and how many of its bytes are whole lines; of a
+/// packed one nobody can say.
+pub(crate) fn read_lines(path: &Path) -> Result<(Vec<Line>, Option<u64>), LabError> {
+    let (text, packed) = contents(path)?;
     let whole = text.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);
     let mut lines = Vec::new();
     let damaged = |number: usize, what: String| LabError::Damaged {
@@ -356,7 +380,7 @@ pub(crate) fn read_lines(path: &Path) -> Result<(Vec<Line>, u64), LabError> {
         }
         lines.push(line);
     }
-    Ok((lines, whole as u64))
+    Ok((lines, (!packed).then_some(whole as u64)))
 }
 
 #[cfg(test)]

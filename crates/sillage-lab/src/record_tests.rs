@@ -1,6 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;
+use std::io::Write;
 
 fn machine(id: &str) -> Machine {
     Machine {
@@ -92,6 +93,26 @@ fn a_run_is_what_its_finished_jobs_gave() {
     assert_eq!(samples, [1.0, 3.0]);
     assert_eq!(run.machines, [machine("m")]);
     assert_eq!(run.points[0].number("length"), Some(4096.0));
+}
+
+#[test]
+fn a_packed_run_is_the_same_run() {
+    let lines = [opening().remove(0), as_line(point("", 1.0))];
+    let text = file(&lines);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.jsonl.gz");
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(text.as_bytes()).unwrap();
+    let bytes = packed.finish().unwrap();
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(
+        Run::read(&path).unwrap().points,
+        read(&text).unwrap().points
+    );
+    // Nobody goes on in it.
+    assert_eq!(read_lines(&path).unwrap().1, None);
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    assert!(matches!(Run::read(&path), Err(LabError::Io { .. })));
 }
 
 #[test]

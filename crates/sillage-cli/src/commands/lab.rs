@@ -133,7 +133,7 @@ struct PlanArgs {
 /// Options of `lab report`.
 #[derive(clap::Args)]
 struct ReportArgs {
-    /// Files of runs
+    /// Files of runs, as they are or packed by gzip
     #[arg(required = true, value_name = "FILE.jsonl")]
     runs: Vec<PathBuf>,
     /// Where to write the page

@@ -1,12 +1,12 @@
 //! A run as claims and pictures look at it: one machine, repeated points taken
-//! once, seeds put together.
+//! once, seeds put together, of sides taught for different times the longest.
 
 use super::spread::{Estimate, SEED, of_seeds};
 use crate::record::{Better, Machine, Place, Point, Run};
 use crate::stats::{self, bootstrap_median};
 use serde_json::Value;
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The metric under which measures file their A/A differences.
 pub(crate) const NOISE: &str = "noise";
@@ -19,6 +19,11 @@ const TRAINED: [&str; 4] = ["trained", "trained_to", "train_length", "trained_le
 
 /// Measures whose models are trained here, from several seeds.
 const LEARNED: [&str; 4] = ["recall", "copy", "track", "language"];
+
+/// Stands after the name of a side that was taught for more steps than the others of its name,
+const LONGER: &str = ", taught longer";
+/// and, where every side of a task was, after the names of those that were not.
+pub(crate) const LESS: &str = ", taught less";
 
 /// Metrics that no clock has a part in: a busy machine does not change them.
 const UNTIMED: [&str; 12] = [
@@ -82,16 +87,25 @@ impl Cell {
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
     cells: Vec<Cell>,
-    /// For each measure the machine whose points these are ([`crate::Machine::id`]).
-    machines: HashMap<String, String>,
+    /// For each [`slot`] the machine whose points these are ([`crate::Machine::id`]).
+    machines: HashMap<(String, String), String>,
     /// Points of other machines, which are left out.
     pub(crate) elsewhere: usize,
 }
 
 impl Evidence {
     /// Of each measure's machine with the most points: sides measured on
-    /// different machines are never laid against each other.
+    /// different machines are never laid against each other. Where all sides of a
+    /// task were taught longer as well, those are the sides, and the others are
+    /// called [`LESS`].
     pub(crate) fn new(run: &Run) -> Self {
+        let mut evidence = Self::as_named(run);
+        evidence.prefer_longer();
+        evidence
+    }
+
+    /// The same with the names that the run has.
+    pub(crate) fn as_named(run: &Run) -> Self {
         let mut merged = Self {
             machines: busiest(run),
             ..Self::default()
@@ -162,14 +176,44 @@ impl Evidence {
         merged
     }
 
-    /// Whether it comes from its measure's machine.
-    pub(crate) fn takes(&self, point: &Point) -> bool {
-        self.machine(&point.measure) == Some(&point.machine)
+    /// Task by task: names as [`Self::new`] says.
+    fn prefer_longer(&mut self) {
+        let task = |cell: &Cell| (cell.measure.clone(), cell.word("task").map(str::to_owned));
+        let mut taught: HashMap<_, HashSet<String>> = HashMap::new();
+        for cell in self.cells.iter().filter(|cell| cell.learned()) {
+            taught
+                .entry(task(cell))
+                .or_default()
+                .insert(cell.series.clone());
+        }
+        taught.retain(|_, names| {
+            let longer = |name: &String| names.contains(&format!("{name}{LONGER}"));
+            names.iter().any(longer)
+                && names
+                    .iter()
+                    .all(|name| name.ends_with(LONGER) || longer(name))
+        });
+        for cell in &mut self.cells {
+            if !taught.contains_key(&task(cell)) {
+                continue;
+            }
+            cell.series = match cell.series.strip_suffix(LONGER) {
+                Some(name) => name.into(),
+                None => format!("{}{LESS}", cell.series),
+            };
+        }
     }
 
-    /// The machine of a measure.
-    pub(crate) fn machine(&self, measure: &str) -> Option<&str> {
-        self.machines.get(measure).map(String::as_str)
+    /// Whether it comes from the machine that is looked at.
+    pub(crate) fn takes(&self, point: &Point) -> bool {
+        let (measure, series) = slot(point);
+        self.machines.get(&(measure.into(), series.into())) == Some(&point.machine)
+    }
+
+    /// Whether anything of a measure comes from this machine.
+    pub(crate) fn is_from(&self, measure: &str, machine: &str) -> bool {
+        let mut all = self.machines.iter();
+        all.any(|((of, _), id)| of == measure && id == machine)
     }
 
     /// The machines whose points count.
@@ -251,11 +295,19 @@ fn reason(outcome: &crate::record::Outcome) -> Option<String> {
     }
 }
 
-/// The machine with the most points of each measure; of equals the first.
-fn busiest(run: &Run) -> HashMap<String, String> {
-    let mut counts: HashMap<&str, Vec<(&str, usize)>> = HashMap::new();
+/// What must come from one machine: the points of a measure; of what is counted after a training those
+/// of one side, since no clock has a part in it.
+fn slot(point: &Point) -> (&str, &str) {
+    let (measure, metric) = (point.measure.as_str(), point.metric.as_str());
+    let counted = LEARNED.contains(&measure) && UNTIMED.contains(&metric);
+    (measure, if counted { &point.series } else { "" })
+}
+
+/// The machine with the most points of each [`slot`]; of equals the first.
+fn busiest(run: &Run) -> HashMap<(String, String), String> {
+    let mut counts: HashMap<(&str, &str), Vec<(&str, usize)>> = HashMap::new();
     for point in &run.points {
-        let counts = counts.entry(&point.measure).or_default();
+        let counts = counts.entry(slot(point)).or_default();
         match counts.iter_mut().find(|(id, _)| *id == point.machine) {
             Some((_, count)) => *count += 1,
             None => counts.push((&point.machine, 1)),
@@ -266,8 +318,10 @@ fn busiest(run: &Run) -> HashMap<String, String> {
         first_of_the_largest.map(|(id, _)| (*id).to_owned())
     };
     let each = counts.into_iter();
-    each.filter_map(|(measure, counts)| Some((measure.to_owned(), most(counts)?)))
-        .collect()
+    each.filter_map(|((measure, series), counts)| {
+        Some(((measure.to_owned(), series.to_owned()), most(counts)?))
+    })
+    .collect()
 }
 
 fn key(measure: &str, metric: &str, series: &str, at: &Place) -> String {

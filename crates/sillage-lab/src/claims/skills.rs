@@ -207,11 +207,13 @@ fn recall_state(evidence: &Evidence) -> Judgement {
         let Some((large, most)) = rows.iter().rev().find(|(_, cell)| same(cell)) else {
             continue;
         };
-        let solved = least.estimate.is_some_and(|value| value.low >= SOLVED);
+        let full = least
+            .estimate
+            .is_some_and(|value| value.value > 1.0 - GROWS);
         let gain = between(most, least, How::Difference);
-        // A task that the smallest state solves cannot show growth.
+        // A task in which the smallest state leaves less to gain cannot show growth.
         if large > small
-            && !solved
+            && !full
             && let Some(gain) = gain
         {
             let mut cell = (*most).clone();

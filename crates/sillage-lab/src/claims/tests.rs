@@ -494,7 +494,44 @@ fn measures_may_come_from_different_machines() {
     assert_eq!(of(&run, "five-times"), before);
     let evidence = Evidence::new(&run);
     assert_eq!(evidence.elsewhere, 0);
-    assert_eq!(evidence.machine("recall"), Some("another"));
+    assert!(evidence.is_from("recall", "another"));
+}
+
+/// Accuracy of a side in a task that attention must solve.
+fn remembered(made: &mut Made, series: &str, value: f64) {
+    let point = made.add("recall", "accuracy", series, "", Better::Higher, &[value]);
+    point.at.insert("length".into(), json!(64));
+    point.at.insert("pairs".into(), json!(4));
+}
+
+#[test]
+fn sides_that_were_all_taught_longer_are_judged_by_that() {
+    let mut made = Made::new();
+    remembered(&mut made, "attention", 0.4);
+    remembered(&mut made, "Mamba-2", 0.3);
+    remembered(&mut made, "attention, taught longer", 0.999);
+    // One side was not: what its twin learned in more steps is no comparison.
+    assert_eq!(of(&made.run, "recall-attention").verdict, Ruling::Fails);
+    remembered(&mut made, "Mamba-2, taught longer", 0.5);
+    // Steps are steps on any machine.
+    made.run.points[3].machine = "another".into();
+    assert_eq!(of(&made.run, "recall-attention").verdict, Ruling::Holds);
+    let evidence = Evidence::new(&made.run);
+    let names: Vec<_> = evidence
+        .cells()
+        .iter()
+        .map(|cell| cell.series.as_str())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "attention, taught less",
+            "Mamba-2, taught less",
+            "attention",
+            "Mamba-2"
+        ]
+    );
+    assert_eq!(evidence.elsewhere, 0);
 }
 
 #[test]

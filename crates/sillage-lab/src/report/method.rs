@@ -75,7 +75,7 @@ pub(super) fn section(page: &mut Markup, run: &Run, evidence: &Evidence, verdict
             }
             if evidence.elsewhere > 0 {
                 let words = format!(
-                    "{} points of other machines are left out: the sides of a measure are compared on one machine only",
+                    "{} points of other machines are left out: the sides of a measure are compared on one machine only, and one side's training is not mixed of several",
                     thousands(evidence.elsewhere as f64)
                 );
                 item("Other machines", &words);

@@ -19,7 +19,7 @@ mod tables;
 mod tests;
 mod words;
 
-use crate::claims::{Evidence, Ruling, Verdict, of_evidence};
+use crate::claims::{Cell, Evidence, LESS, Ruling, Verdict, of_evidence};
 use crate::record::{Point, Run};
 use crate::stats::too_noisy;
 use chart::Chart;
@@ -124,7 +124,7 @@ fn header(page: &mut Markup, run: &Run, evidence: &Evidence, present: &[String])
         page.literal("<h1>What state space models gain, and what they lose</h1>");
         let mut words: Vec<String> = Vec::new();
         words.extend(machines.iter().map(|machine| {
-            let here = |name: &&String| evidence.machine(name) == Some(&machine.id);
+            let here = |name: &&String| evidence.is_from(name, &machine.id);
             let measures: Vec<&str> = present.iter().filter(here).map(String::as_str).collect();
             let words = method::machine_words(machine);
             match machines.len() {
@@ -186,6 +186,10 @@ fn measure(
             let said = words::sentences(evidence, verdicts, name);
             if !said.is_empty() {
                 page.says("p", &[("class", "said")], &said.join(" "));
+            }
+            let less = |cell: &Cell| cell.measure == name && cell.series.ends_with(LESS);
+            if evidence.cells().iter().any(less) {
+                page.says("p", &[("class", "said")], "Sides that were taught for different times stand here with the longest; the others are in the table, as “taught less”.");
             }
             noisy(page, evidence, name);
             let charts = pictures(evidence, name, number);
