@@ -76,6 +76,8 @@ class Scorer:
             str(model), n_ctx=2048, n_batch=2048, n_threads=threads, n_threads_batch=threads,
             logits_all=True, verbose=False,
         )
+        # Tokens of the context that was read last.
+        self.read = None
 
     def tokens(self, text, first):
         return self.llama.tokenize(text.encode("utf-8"), add_bos=first, special=True)
@@ -84,8 +86,14 @@ class Scorer:
         """ln p of the continuation, and whether all of it was the likeliest."""
         before = self.tokens(context, True)
         after = self.tokens(continuation, False)
-        self.llama.reset()
-        self.llama.eval(before + after[:-1])
+        if before != self.read:
+            self.llama.reset()
+            self.llama.eval(before)
+            self.read = before
+        # A question's choices share what stands before them: what came after it last time goes.
+        self.llama.n_tokens = len(before)
+        if len(after) > 1:
+            self.llama.eval(after[:-1])
         rows = self.llama.scores[len(before) - 1 : len(before) + len(after) - 1]
         rows = np.asarray(rows, dtype=np.float64)
         largest = rows.max(axis=1, keepdims=True)

@@ -19,7 +19,7 @@ mod voice;
 
 pub(crate) use evidence::{Cell, Evidence, LESS, NOISE, agree, first_shown, without};
 pub(crate) use rules::{most_measured, pairs, setting};
-pub(crate) use skills::{is_usual, trained_to};
+pub(crate) use skills::{is_drawn, trained_to};
 pub(crate) use spread::{Estimate, How, between};
 
 use crate::record::Run;

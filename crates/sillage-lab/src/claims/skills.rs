@@ -178,9 +178,14 @@ fn by_state<'a>(evidence: &'a Evidence, series: &[&str]) -> Vec<(f64, &'a Cell)>
     rows
 }
 
-/// Whether a cell is a task of recall in which claims are judged and pictures drawn.
-pub(crate) fn is_usual(cell: &Cell) -> bool {
+/// Whether a cell is a task of recall in which claims are judged.
+fn is_usual(cell: &Cell) -> bool {
     is_one_of(cell, &USUAL)
+}
+
+/// Whether it is one of which a picture is drawn: the hardest tells sides apart that solve the others.
+pub(crate) fn is_drawn(cell: &Cell) -> bool {
+    is_usual(cell) || is_one_of(cell, &TESTED[TESTED.len() - 1..])
 }
 
 /// Whether a task of recall is one of these sizes.

@@ -2,7 +2,7 @@
 //! [`stats`](crate::stats).
 
 use super::evidence::Cell;
-use crate::stats::{self, Dice, Interval, Pairing, RESAMPLES, median};
+use crate::stats::{self, Dice, Interval, Pairing, RESAMPLES, bootstrap_median, median};
 
 /// A value and the interval in which it lies with 95 % confidence.
 pub(crate) type Estimate = Interval;
@@ -34,8 +34,8 @@ pub(super) fn of_seeds(seeds: &[f64], samples: &[f64]) -> Option<Estimate> {
     Some(mean)
 }
 
-/// Two sides put together. Sides that took turns in one job are paired round
-/// by round.
+/// Two sides put together. Sides that took turns in one job, or read the same texts in it, are paired
+/// sample by sample.
 pub(crate) fn between(a: &Cell, b: &Cell, how: How) -> Option<Estimate> {
     if a.learned() {
         return of_means(&a.estimate?, &b.estimate?, how);
@@ -50,8 +50,8 @@ pub(crate) fn between(a: &Cell, b: &Cell, how: How) -> Option<Estimate> {
             };
             stats::ratio(&a.samples, &b.samples, pairing, SEED)
         }
-        How::Difference => apart(&a.samples, &b.samples),
-        How::Perplexity => apart(&a.samples, &b.samples).map(|d| Estimate {
+        How::Difference => apart(&a.samples, &b.samples, together),
+        How::Perplexity => apart(&a.samples, &b.samples, together).map(|d| Estimate {
             value: d.value.exp(),
             low: d.low.exp(),
             high: d.high.exp(),
@@ -102,8 +102,13 @@ pub(super) fn mean_of(all: &[Estimate]) -> Option<Estimate> {
     })
 }
 
-/// The difference of two medians with the interval of its bootstrap.
-fn apart(a: &[f64], b: &[f64]) -> Option<Estimate> {
+/// The difference of two medians, or of pairs their median difference, with the interval of its
+/// bootstrap.
+fn apart(a: &[f64], b: &[f64], paired: bool) -> Option<Estimate> {
+    if paired {
+        let each: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+        return bootstrap_median(&each, SEED);
+    }
     let value = median(a)? - median(b)?;
     let mut dice = Dice::new(SEED);
     let mut drawn = |from: &[f64]| -> Vec<f64> {
@@ -153,11 +158,17 @@ mod tests {
 
     #[test]
     fn differences_hold_the_value_and_repeat() {
-        let first = apart(&[3.0, 3.1, 2.9], &[1.0, 1.1, 0.9]).unwrap();
+        let first = apart(&[3.0, 3.1, 2.9], &[1.0, 1.1, 0.9], false).unwrap();
         assert!(first.low <= first.value && first.value <= first.high);
         assert!((first.value - 2.0).abs() < 1e-9);
-        assert_eq!(Some(first), apart(&[3.0, 3.1, 2.9], &[1.0, 1.1, 0.9]));
-        assert_eq!(apart(&[], &[1.0]), None);
+        assert_eq!(
+            Some(first),
+            apart(&[3.0, 3.1, 2.9], &[1.0, 1.1, 0.9], false)
+        );
+        assert_eq!(apart(&[], &[1.0], false), None);
+        // Of pairs that always differ by the same, that is certain.
+        let pairs = apart(&[3.0, 9.0, 2.0], &[1.0, 7.0, 0.0], true).unwrap();
+        assert_eq!((pairs.value, pairs.low, pairs.high), (2.0, 2.0, 2.0));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::chart::{Chart, Scale};
 use super::pictures::{BARS, BY_LENGTH, BY_TASK, Spec, charts, unknown};
-use crate::claims::{Cell, Evidence, LESS, NOISE, is_usual};
+use crate::claims::{Cell, Evidence, LESS, NOISE, is_drawn};
 use crate::record::FAILED;
 
 /// A measure in the report.
@@ -213,7 +213,7 @@ pub(super) fn pictures(evidence: &Evidence, name: &str, number: &mut usize) -> V
     for spec in specs {
         let cells = evidence.of(name, spec.metric);
         let drawn = |cell: &&Cell| {
-            fits(cell, spec) && (name != "recall" || is_usual(cell)) && !cell.series.ends_with(LESS)
+            fits(cell, spec) && (name != "recall" || is_drawn(cell)) && !cell.series.ends_with(LESS)
         };
         let cells: Vec<&Cell> = cells.filter(drawn).collect();
         let mut drawn = charts(name, &cells, spec, number);

@@ -1,8 +1,8 @@
 //! One or two sentences of plain words for each measure, made from its data.
 
-use super::numbers::{estimate, figure, quantity, thousands};
+use super::numbers::{estimate, quantity, thousands};
 use crate::claims::{
-    Cell, Estimate, Evidence, How, Verdict, between, first_shown, is_usual, most_measured, pairs,
+    Cell, Estimate, Evidence, How, Verdict, between, first_shown, is_drawn, most_measured, pairs,
     setting, without,
 };
 use crate::record::Place;
@@ -263,7 +263,7 @@ fn listed(parts: &[String]) -> String {
 fn recall(evidence: &Evidence) -> Vec<String> {
     let cells = evidence.of("recall", "accuracy");
     let cells: Vec<&Cell> = cells
-        .filter(|cell| !cell.samples.is_empty() && is_usual(cell))
+        .filter(|cell| !cell.samples.is_empty() && is_drawn(cell))
         .collect();
     let Some(length) = cells
         .iter()
@@ -322,8 +322,9 @@ fn track(evidence: &Evidence) -> Vec<String> {
 
 /// For each task the sides at the greatest length.
 fn by_task(evidence: &Evidence, measure: &str, tasks: &[(&str, &str)]) -> Vec<String> {
-    let series: [&[&str]; 4] = [
+    let series: [&[&str]; 5] = [
         &["attention", "transformer"],
+        &["attention, no positions"],
         &["Mamba-2"],
         &["hybrid"],
         &["Mamba"],
@@ -344,7 +345,9 @@ fn by_task(evidence: &Evidence, measure: &str, tasks: &[(&str, &str)]) -> Vec<St
                 .filter_map(|names| {
                     let (at, cell) = furthest(&cells, names, "length")?;
                     (at == length).then_some(())?;
-                    Some(format!("{} {}", cell.series, accuracy(cell)?))
+                    // In a list a comma would end the name.
+                    let name = cell.series.replace(", no ", " without ");
+                    Some(format!("{name} {}", accuracy(cell)?))
                 })
                 .collect();
             (!parts.is_empty()).then(|| {
@@ -395,19 +398,20 @@ fn quant(evidence: &Evidence) -> Vec<String> {
             .filter(|cell| !cell.samples.is_empty())
             .collect();
         cells.sort_by(|a, b| first_shown(&a.at, &b.at));
-        cells.first()?.estimate.map(|estimate| estimate.value)
+        cells.first().copied()
     };
     series
         .into_iter()
         .filter_map(|name| {
-            let more = find("loss", name, "q4")? - find("loss", name, "f32")?;
-            let rates = find("decode rate", name, "q4").zip(find("decode rate", name, "f32"));
-            let speed = rates.map_or_else(String::new, |(four, full)| {
-                format!(" and make it {} times as fast", figure(four / full))
+            let beside =
+                |metric, how| between(find(metric, name, "q4")?, find(metric, name, "f32")?, how);
+            let more = beside("loss", How::Difference)?;
+            let speed = beside("decode rate", How::Ratio).map_or_else(String::new, |ratio| {
+                format!(" and make it {} as fast", estimate(&ratio, "times"))
             });
             Some(format!(
-                "4-bit weights cost {name} {} bits per byte{speed}.",
-                figure(more)
+                "4-bit weights cost {name} {}{speed}.",
+                estimate(&more, "bits per byte")
             ))
         })
         .collect()

@@ -72,13 +72,30 @@ fn sizes(scale: Scale) -> (Shape, Budget, usize, usize) {
     (shape, budget, length, vocab)
 }
 
+/// A part of the books, `train` or `valid`, if their folder was named.
+pub(crate) fn books(part: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os(BOOKS).filter(|folder| !folder.is_empty())?;
+    Some(PathBuf::from(folder).join(format!("classic-books.{part}.jsonl.zst")))
+}
+
+/// The longest documents of some files, so that late places have as many as early ones.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(crate) fn longest(files: &[PathBuf], count: usize) -> Result<Vec<String>, LabError> {
+    let mut read = Vec::new();
+    for path in files {
+        read.extend(documents(path)?);
+    }
+    read.sort_by_key(|text| std::cmp::Reverse(text.len()));
+    read.truncate(count);
+    Ok(read)
+}
+
 /// The texts to train and to test on, and what they are called where they are not books.
 fn texts(ctx: &Context) -> Result<([Vec<PathBuf>; 2], Option<&'static str>), LabError> {
-    let folder = std::env::var_os(BOOKS).filter(|folder| !folder.is_empty());
-    let file =
-        |folder: &PathBuf, part: &str| vec![folder.join(format!("classic-books.{part}.jsonl.zst"))];
-    match (folder.map(PathBuf::from), ctx.scale) {
-        (Some(folder), _) => Ok(([file(&folder, "train"), file(&folder, "valid")], None)),
+    match (books("train").zip(books("valid")), ctx.scale) {
+        (Some((train, valid)), _) => Ok(([vec![train], vec![valid]], None)),
         (None, Scale::Quick) => Ok((written::texts(ctx)?, Some("written by booklet"))),
         (None, Scale::Full) => Err(LabError::Failed(format!(
             "needs books: name a folder with classic-books.train.jsonl.zst and \
@@ -206,13 +223,7 @@ fn places(
     };
     let lengths = source.vocabulary.byte_lengths();
     let wanted = if ctx.scale == Scale::Quick { 2 } else { 12 };
-    let mut read = Vec::new();
-    for path in valid {
-        read.extend(documents(path)?);
-    }
-    // The longest, so that late places have as many documents as early ones.
-    read.sort_by_key(|text| std::cmp::Reverse(text.len()));
-    read.truncate(wanted);
+    let read = longest(valid, wanted)?;
     let last = ENDS[ENDS.len() - 1];
     let mut buckets = vec![vec![]; ENDS.len()];
     let mut space = Workspace::default();

@@ -12,6 +12,7 @@ pub mod track;
 mod written;
 
 pub use copy::settled;
+pub(crate) use language::{books, longest};
 pub use lesson::{Exam, Lesson};
 
 use crate::error::{LabError, failed};

@@ -1,7 +1,8 @@
-//! Loss on a text in bits per byte, comparable between vocabularies.
+//! Loss on texts in bits per byte, comparable between vocabularies.
 
 use crate::LabError;
 use crate::error::failed;
+use crate::measures::learning::{books, longest};
 use crate::plan::Context;
 use crate::shapes::in_repository;
 use sillage_formats::Checkpoint;
@@ -12,6 +13,8 @@ use std::path::PathBuf;
 const TEXT: &str = "SILLAGE_LAB_TEXT";
 /// The text that lies in the repository.
 const PROSE: &str = "benches/prose.txt";
+/// Books of which the beginnings are read.
+const BOOKS: usize = 12;
 /// Tokens of one call.
 const PIECE: usize = 256;
 
@@ -23,51 +26,72 @@ pub(super) struct Text {
     pub(super) bytes: usize,
 }
 
-/// The loss of a model, or why there is none.
-pub(super) type Loss = Result<(f64, Text), String>;
+/// Bits per byte of a model, text by text, or why there are none.
+pub(super) type Loss = Result<(Vec<f64>, Text), String>;
 
-/// Bits per byte of the first `most` tokens of the text.
+/// The texts, and the name of their file: that which [`TEXT`] names, else books that nobody trained on,
+/// else what lies in the repository.
+fn texts() -> Result<Result<(Vec<String>, PathBuf), String>, LabError> {
+    let named = std::env::var_os(TEXT).filter(|path| !path.is_empty());
+    if let (None, Some(file)) = (&named, books("valid")) {
+        return Ok(Ok((longest(std::slice::from_ref(&file), BOOKS)?, file)));
+    }
+    let Some(path) = named.map(PathBuf::from).or_else(|| in_repository(PROSE)) else {
+        return Ok(Err(format!("{PROSE} was not found; set {TEXT} to a text")));
+    };
+    let text = std::fs::read_to_string(&path).map_err(|e| LabError::io(&path, e))?;
+    Ok(Ok((vec![text], path)))
+}
+
+/// Bits per byte of the beginnings of the texts, `most` tokens in all.
 pub(super) fn of(
     context: &Context,
     model: &Model,
     checkpoint: &Checkpoint,
     most: usize,
 ) -> Result<Loss, LabError> {
-    let path = match std::env::var_os(TEXT).filter(|path| !path.is_empty()) {
-        Some(path) => PathBuf::from(path),
-        None => match in_repository(PROSE) {
-            Some(path) => path,
-            None => return Ok(Err(format!("{PROSE} was not found; set {TEXT} to a text"))),
-        },
+    let (texts, path) = match texts()? {
+        Ok(found) => found,
+        Err(reason) => return Ok(Err(reason)),
     };
-    let text = std::fs::read_to_string(&path).map_err(|e| LabError::io(&path, e))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let tokenizer = match checkpoint.tokenizer() {
         Ok(tokenizer) => tokenizer,
         Err(error) => return Ok(Err(error.to_string())),
     };
-    // Words of prose have more than one byte a token: this is enough of it.
-    let text: String = text.chars().take(most.saturating_mul(8)).collect();
-    let mut tokens = tokenizer.encode(&text, false).map_err(failed)?;
-    tokens.truncate(most);
     let first = checkpoint.generation_defaults(Some(&tokenizer)).bos;
-    let fed: Vec<u32> = first.iter().chain(&tokens).copied().collect();
-    let Some((_, scored)) = fed.split_first().filter(|(_, scored)| !scored.is_empty()) else {
+    let most = most / texts.len().max(1);
+    let (mut samples, mut tokens, mut bytes) = (Vec::new(), 0, 0);
+    for text in &texts {
+        // Words of prose have more than one byte a token: this is enough of it.
+        let text: String = text.chars().take(most.saturating_mul(8)).collect();
+        let mut own = tokenizer.encode(&text, false).map_err(failed)?;
+        own.truncate(most);
+        let fed: Vec<u32> = first.iter().chain(&own).copied().collect();
+        let Some((_, scored)) = fed.split_first().filter(|(_, scored)| !scored.is_empty()) else {
+            continue;
+        };
+        let long = scored
+            .iter()
+            .filter_map(|&token| tokenizer.token_bytes(token));
+        let long = long.map(<[u8]>::len).sum::<usize>().max(1);
+        let nats = surprise(context, model, &fed)?;
+        samples.push(nats / std::f64::consts::LN_2 / long as f64);
+        (tokens, bytes) = (tokens + scored.len(), bytes + long);
+    }
+    if samples.is_empty() {
         return Ok(Err(format!("{name} has fewer than two tokens")));
+    }
+    let name = match texts.len() {
+        1 => name.into_owned(),
+        count => format!("{name}, {count} documents"),
     };
-    let bytes = scored
-        .iter()
-        .filter_map(|&token| tokenizer.token_bytes(token))
-        .map(<[u8]>::len)
-        .sum::<usize>();
-    let nats = surprise(context, model, &fed)?;
-    let bits = nats / std::f64::consts::LN_2 / bytes.max(1) as f64;
     let text = Text {
-        name: name.into_owned(),
-        tokens: scored.len(),
+        name,
+        tokens,
         bytes,
     };
-    Ok(Ok((bits, text)))
+    Ok(Ok((samples, text)))
 }
 
 /// Sum of -ln p of every token after the first.

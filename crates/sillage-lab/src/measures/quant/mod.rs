@@ -4,7 +4,8 @@
 //! Loss asks for trained weights: the twins are those that the measure
 //! `language` leaves in the work folder (`language-ssm`,
 //! `language-transformer`); beside them stands `booklet`, the model that ships,
-//! whose file is in 8 bits already. *State* is the scan state of the one and the
+//! whose file is in 8 bits already. The texts are those books that
+//! `language` tests on, where it has any. *State* is the scan state of the one and the
 //! cache of keys and values of the other.
 
 mod loss;
@@ -70,7 +71,7 @@ impl Measure for Quant {
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
 struct Budget {
-    /// Tokens of the text.
+    /// Tokens of all texts.
     tokens: usize,
     /// Rounds of writing.
     rounds: usize,
@@ -93,7 +94,7 @@ impl Budget {
                 tokens: 40_000,
                 rounds: 11,
                 seconds: 1.0,
-                estimate: 150.0,
+                estimate: 15.0,
             },
         }
     }
@@ -210,7 +211,7 @@ fn run(
     for (i, variant) in variants.iter().enumerate() {
         let point = |metric: Metric| variant.point(metric, state, context);
         points.push(match &variant.loss {
-            Ok((bits, text)) => with_text(point(LOSS), text).samples(vec![*bits]),
+            Ok((bits, text)) => with_text(point(LOSS), text).samples(bits.clone()),
             Err(reason) => point(LOSS).missing(reason),
         });
         let mut rate = point(DECODE);
