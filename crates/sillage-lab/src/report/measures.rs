@@ -89,15 +89,24 @@ pub(super) const ALL: &[About] = &[
         specs: &[
             carried("first audio", "wait for the first sound"),
             carried("real-time factor", "time to make a second of speech"),
+            carried(
+                "real-time factor at the end",
+                "time to make a second of speech, by the end",
+            ),
             carried("streams", "streams at once"),
-            by_seconds("word error rate", "word errors"),
+            Spec {
+                y: Scale::Log10,
+                show: &[],
+                ..carried("state bytes", "what is remembered")
+            },
+            carried("word error rate", "word errors"),
             Spec {
                 show: &[],
-                ..by_seconds("quality", "quality (DNSMOS, 1 to 5)")
+                ..carried("quality", "quality (DNSMOS, 1 to 5)")
             },
             Spec {
                 show: &[],
-                ..by_seconds("validation loss", "loss on held-out speech")
+                ..carried("validation loss", "loss on held-out speech")
             },
         ],
     },

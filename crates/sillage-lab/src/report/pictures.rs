@@ -5,6 +5,7 @@ use super::chart::{Axis, Body, Chart, Dot, Line, Scale};
 use super::numbers;
 use crate::claims::{Cell, agree, first_shown, setting, trained_to, without};
 use crate::record::Place;
+use crate::shapes::WEIGHTS;
 use crate::stats;
 use serde_json::Value;
 
@@ -194,7 +195,7 @@ fn shown_setting(cells: &[&Cell], except: &[&str]) -> Option<Place> {
     settings.into_iter().next().map(|(at, ..)| at)
 }
 
-/// The values of an axis: numbers rising, names as they come.
+/// The values of an axis: numbers rising, types of weights from many bits to few, other names as they come.
 fn values(cells: &[&Cell], axis: &str) -> Vec<Option<Value>> {
     let mut all: Vec<Option<Value>> = Vec::new();
     for cell in cells {
@@ -205,9 +206,16 @@ fn values(cells: &[&Cell], axis: &str) -> Vec<Option<Value>> {
     }
     all.sort_by(|a, b| {
         let number = |value: &Option<Value>| value.as_ref().and_then(Value::as_f64);
+        let bits = |value: &Option<Value>| {
+            let name = value.as_ref()?.as_str()?;
+            WEIGHTS.iter().position(|weights| weights.name() == name)
+        };
         match (number(a), number(b)) {
             (Some(a), Some(b)) => a.total_cmp(&b),
-            _ => std::cmp::Ordering::Equal,
+            _ => match (bits(a), bits(b)) {
+                (Some(a), Some(b)) => a.cmp(&b),
+                _ => std::cmp::Ordering::Equal,
+            },
         }
     });
     all

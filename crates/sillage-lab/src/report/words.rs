@@ -6,6 +6,7 @@ use crate::claims::{
     setting, without,
 };
 use crate::record::Place;
+use serde_json::Value;
 
 /// What the data of a measure say; empty where they say nothing yet.
 pub(super) fn sentences(evidence: &Evidence, verdicts: &[Verdict], measure: &str) -> Vec<String> {
@@ -200,43 +201,51 @@ fn cost(evidence: &Evidence) -> Vec<String> {
     said
 }
 
+/// Each way to end a sentence by itself: a history that is carried on is what the sides differ in.
 fn voice(evidence: &Evidence) -> Vec<String> {
-    let of = |metric: &'static str| {
-        compared(
-            evidence,
-            ("voice", metric),
-            "state space",
-            "attention",
-            "seconds",
-            |_| true,
-        )
+    let cells = || evidence.of("voice", "real-time factor");
+    let mut ways: Vec<Option<&Value>> = Vec::new();
+    for way in cells().map(|cell| cell.at.get("carry")) {
+        if !ways.contains(&way) {
+            ways.push(way);
+        }
+    }
+    ways.into_iter()
+        .filter_map(|way| spoken(evidence, way))
+        .collect()
+}
+
+/// The longest speech with one way to end a sentence.
+fn spoken(evidence: &Evidence, way: Option<&Value>) -> Option<String> {
+    let last = |metric: &'static str| {
+        let (ours, rival) = ("state space", "attention");
+        let keep = |cell: &Cell| cell.at.get("carry") == way;
+        compared(evidence, ("voice", metric), ours, rival, "seconds", keep).pop()
     };
-    let mut said = Vec::new();
-    if let Some(last) = of("real-time factor").last() {
-        let turned = larger(&last.ratio, "the state space model", "its attention twin");
-        said.push(format!(
-            "For {} of speech {}.",
-            quantity(last.x, "s").replace(".0", ""),
-            match turned {
-                Some((slow, fast, times)) => format!(
-                    "{slow} takes {} the time of {fast}",
-                    estimate(&times, "times")
-                ),
-                None => "both sides take the same time, as far as can be told".into(),
-            }
-        ));
-    }
-    if let Some(last) = of("first audio").last() {
-        said.push(format!(
-            "The first sound takes {}.",
-            match larger(&last.ratio, "the state space model", "attention") {
-                Some((slow, fast, times)) =>
-                    format!("{slow} {} as long as {fast}", estimate(&times, "times")),
-                None => "both as long".into(),
-            }
-        ));
-    }
-    said
+    let more = |ratio: &Estimate| match larger(ratio, "the state space model", "its attention twin")
+    {
+        Some((slow, fast, times)) => {
+            format!(
+                "{slow} takes {} as long as {fast}",
+                estimate(&times, "times")
+            )
+        }
+        None => "both take as long, as far as can be told".into(),
+    };
+    let factor = last("real-time factor")?;
+    let sound = last("first audio").map_or_else(String::new, |first| {
+        format!("; to the first sound {}", more(&first.ratio))
+    });
+    let how = match way.and_then(Value::as_bool) {
+        Some(true) => " with the history carried on",
+        Some(false) => " begun anew at each sentence",
+        None => "",
+    };
+    Some(format!(
+        "For {} of speech{how} {}{sound}.",
+        quantity(factor.x, "s").replace(".0", ""),
+        more(&factor.ratio)
+    ))
 }
 
 /// The cell of a series that is furthest along an axis.
@@ -409,6 +418,11 @@ fn quant(evidence: &Evidence) -> Vec<String> {
             let speed = beside("decode rate", How::Ratio).map_or_else(String::new, |ratio| {
                 format!(" and make it {} as fast", estimate(&ratio, "times"))
             });
+            let name = if name == "transformer" {
+                "the transformer"
+            } else {
+                name
+            };
             Some(format!(
                 "4-bit weights cost {name} {}{speed}.",
                 estimate(&more, "bits per byte")
