@@ -116,6 +116,20 @@ fn a_packed_run_is_the_same_run() {
 }
 
 #[test]
+fn numbers_come_back_to_the_last_bit() {
+    // Digits over a power of ten, as is quickest to read, give the neighbours of these.
+    for sample in [
+        1.963_226_917_847_194_2,
+        1.868_193_319_432_357_4,
+        1.808_868_989_611_775_8,
+    ] {
+        let text = file(&[opening().remove(0), as_line(point("", sample))]);
+        let read = read(&text).unwrap();
+        assert_eq!(read.points[0].measured().unwrap(), [sample]);
+    }
+}
+
+#[test]
 fn points_that_no_runner_wrote_are_taken_as_they_are() {
     let lines = [opening().remove(0), as_line(point("", 1.0))];
     assert_eq!(read(&file(&lines)).unwrap().points.len(), 1);
