@@ -67,8 +67,11 @@ class Class:
         self.runs = len(lessons) * len(self.rates)
         self.model = Model(first["config"], first["layout"])
         # In training every pass has the same shapes, so that one compilation serves all.
-        logits = self.model.logits
-        self.logits = torch.compile(logits, dynamic=False) if compiled else logits
+        self.logits = self.model.logits
+        if compiled:
+            # Shapes of another class are another program.
+            torch._dynamo.reset()
+            self.logits = torch.compile(self.logits, dynamic=False)
         weights = [numpy.fromfile(folder / lesson["init"], dtype="<f4") for lesson in lessons]
         self.flat = torch.tensor(numpy.stack(weights).repeat(len(self.rates), 0), device=device)
         self.flat.requires_grad_()
@@ -336,8 +339,6 @@ def main() -> None:
             if args.steps:
                 for lesson in group:
                     lesson["recipe"]["train"]["steps"] = min(args.steps, lesson["recipe"]["train"]["steps"])
-            # Shapes of another class are another program.
-            torch._dynamo.reset()
             room = Class(args.lessons, group, args.device, args.compile)
             results = room.teach()
             taught = time.monotonic() - begun

@@ -23,7 +23,7 @@ const LEARNED: [&str; 4] = ["recall", "copy", "track", "language"];
 /// Stands after the name of a side that was taught for more steps than the others of its name,
 const LONGER: &str = ", taught longer";
 /// and, where every side of a task was, after the names of those that were not.
-pub(crate) const LESS: &str = ", taught less";
+const LESS: &str = ", taught less";
 
 /// Metrics that no clock has a part in: a busy machine does not change them.
 const UNTIMED: [&str; 12] = [
@@ -75,6 +75,11 @@ impl Cell {
 
     pub(crate) fn word(&self, axis: &str) -> Option<&str> {
         self.at.get(axis)?.as_str()
+    }
+
+    /// Whether its side was taught longer as well, and this is what it had learned before.
+    pub(crate) fn taught_less(&self) -> bool {
+        self.series.ends_with(LESS)
     }
 
     /// Whether its samples are of models trained from different seeds.

@@ -17,7 +17,7 @@ mod spread;
 mod tests;
 mod voice;
 
-pub(crate) use evidence::{Cell, Evidence, LESS, NOISE, agree, first_shown, without};
+pub(crate) use evidence::{Cell, Evidence, NOISE, agree, first_shown, without};
 pub(crate) use rules::{most_measured, pairs, setting};
 pub(crate) use skills::{is_drawn, trained_to};
 pub(crate) use spread::{Estimate, How, between};

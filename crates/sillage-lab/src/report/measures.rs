@@ -2,7 +2,7 @@
 
 use super::chart::{Chart, Scale};
 use super::pictures::{BARS, BY_LENGTH, BY_TASK, Spec, charts, unknown};
-use crate::claims::{Cell, Evidence, LESS, NOISE, is_drawn};
+use crate::claims::{Cell, Evidence, NOISE, is_drawn};
 use crate::record::FAILED;
 
 /// A measure in the report.
@@ -37,15 +37,11 @@ const fn bars(
     }
 }
 
-const fn by_seconds(metric: &'static str, title: &'static str) -> Spec {
-    bars(metric, title, "seconds", ("speech", "s"))
-}
-
 /// One picture for each way to end a sentence.
 const fn carried(metric: &'static str, title: &'static str) -> Spec {
     Spec {
         facet: Some("carry"),
-        ..by_seconds(metric, title)
+        ..bars(metric, title, "seconds", ("speech", "s"))
     }
 }
 
@@ -222,7 +218,7 @@ pub(super) fn pictures(evidence: &Evidence, name: &str, number: &mut usize) -> V
     for spec in specs {
         let cells = evidence.of(name, spec.metric);
         let drawn = |cell: &&Cell| {
-            fits(cell, spec) && (name != "recall" || is_drawn(cell)) && !cell.series.ends_with(LESS)
+            fits(cell, spec) && (name != "recall" || is_drawn(cell)) && !cell.taught_less()
         };
         let cells: Vec<&Cell> = cells.filter(drawn).collect();
         let mut drawn = charts(name, &cells, spec, number);

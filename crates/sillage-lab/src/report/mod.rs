@@ -19,7 +19,7 @@ mod tables;
 mod tests;
 mod words;
 
-use crate::claims::{Cell, Evidence, LESS, Ruling, Verdict, of_evidence};
+use crate::claims::{Cell, Evidence, Ruling, Verdict, of_evidence};
 use crate::record::{Point, Run};
 use crate::stats::too_noisy;
 use chart::Chart;
@@ -187,7 +187,7 @@ fn measure(
             if !said.is_empty() {
                 page.says("p", &[("class", "said")], &said.join(" "));
             }
-            let less = |cell: &Cell| cell.measure == name && cell.series.ends_with(LESS);
+            let less = |cell: &Cell| cell.measure == name && cell.taught_less();
             if evidence.cells().iter().any(less) {
                 page.says("p", &[("class", "said")], "Sides that were taught for different times stand here with the longest; the others are in the table, as “taught less”.");
             }

@@ -14,7 +14,7 @@ const TEXT: &str = "SILLAGE_LAB_TEXT";
 /// The text that lies in the repository.
 const PROSE: &str = "benches/prose.txt";
 /// Books of which the beginnings are read.
-const BOOKS: usize = 12;
+const DOCUMENTS: usize = 12;
 /// Tokens of one call.
 const PIECE: usize = 256;
 
@@ -29,12 +29,15 @@ pub(super) struct Text {
 /// Bits per byte of a model, text by text, or why there are none.
 pub(super) type Loss = Result<(Vec<f64>, Text), String>;
 
-/// The texts, and the name of their file: that which [`TEXT`] names, else books that nobody trained on,
-/// else what lies in the repository.
-fn texts() -> Result<Result<(Vec<String>, PathBuf), String>, LabError> {
+/// What is read, and its file.
+pub(super) type Texts = (Vec<String>, PathBuf);
+
+/// The text that [`TEXT`] names, else books that nobody trained on, else what lies in the repository; or
+/// why there is none.
+pub(super) fn texts() -> Result<Result<Texts, String>, LabError> {
     let named = std::env::var_os(TEXT).filter(|path| !path.is_empty());
     if let (None, Some(file)) = (&named, books("valid")) {
-        return Ok(Ok((longest(std::slice::from_ref(&file), BOOKS)?, file)));
+        return Ok(Ok((longest(std::slice::from_ref(&file), DOCUMENTS)?, file)));
     }
     let Some(path) = named.map(PathBuf::from).or_else(|| in_repository(PROSE)) else {
         return Ok(Err(format!("{PROSE} was not found; set {TEXT} to a text")));
@@ -48,12 +51,9 @@ pub(super) fn of(
     context: &Context,
     model: &Model,
     checkpoint: &Checkpoint,
+    (texts, path): &Texts,
     most: usize,
 ) -> Result<Loss, LabError> {
-    let (texts, path) = match texts()? {
-        Ok(found) => found,
-        Err(reason) => return Ok(Err(reason)),
-    };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let tokenizer = match checkpoint.tokenizer() {
         Ok(tokenizer) => tokenizer,
@@ -62,7 +62,7 @@ pub(super) fn of(
     let first = checkpoint.generation_defaults(Some(&tokenizer)).bos;
     let most = most / texts.len().max(1);
     let (mut samples, mut tokens, mut bytes) = (Vec::new(), 0, 0);
-    for text in &texts {
+    for text in texts {
         // Words of prose have more than one byte a token: this is enough of it.
         let text: String = text.chars().take(most.saturating_mul(8)).collect();
         let mut own = tokenizer.encode(&text, false).map_err(failed)?;

@@ -175,6 +175,7 @@ fn run(
     state: StateType,
     budget: Budget,
 ) -> Result<Vec<Point>, LabError> {
+    let texts = loss::texts()?;
     let mut variants = Vec::new();
     let mut known: Vec<Side> = Vec::new();
     for (i, &trained) in models.iter().enumerate() {
@@ -191,9 +192,11 @@ fn run(
                 let side = Side::of(trained.series, model.description(), weights.name());
                 known.push(side);
             }
-            let loss = match (&model, &found) {
-                (Ok(model), Ok(checkpoint)) => loss::of(context, model, checkpoint, budget.tokens)?,
-                (Err(reason), _) | (_, Err(reason)) => Err(reason.clone()),
+            let loss = match (&model, &found, &texts) {
+                (Ok(model), Ok(checkpoint), Ok(texts)) => {
+                    loss::of(context, model, checkpoint, texts, budget.tokens)?
+                }
+                (Err(reason), ..) | (_, Err(reason), _) | (.., Err(reason)) => Err(reason.clone()),
             };
             variants.push(Variant {
                 trained,
